@@ -1,0 +1,60 @@
+# Every target sets up what it needs in .venv and is quick when nothing changed. `make help` lists them.
+
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
+MODEL ?= demo
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format demo-model lock clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: $(VENV)/.runtime  ## Serve MODEL (default: the demo model) on PORT (default: 8000)
+	exec $(BIN)/penstock serve $(MODEL) --port $(PORT)
+
+test: $(VENV)/.dev  ## Run the tests
+	$(BIN)/python -m pytest -q $(TESTS)
+
+check: $(VENV)/.dev  ## Check format, lint, types and import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## Format the code and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+demo-model: $(VENV)/.dev  ## Train the shipped demo model from scratch (about an hour on two cores)
+	$(BIN)/python -m demo
+
+lock: $(VENV)/.dev  ## Pin every dependency anew in requirements.lock and requirements-dev.lock
+	$(BIN)/pip-compile $(LOCK_FLAGS) --output-file requirements.lock pyproject.toml requirements.in
+	$(BIN)/pip-compile $(LOCK_FLAGS) --extra dev --output-file requirements-dev.lock pyproject.toml requirements.in
+	sed -i 's/+cpu//' requirements.lock requirements-dev.lock
+
+LOCK_FLAGS := --quiet --upgrade --strip-extras --allow-unsafe --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+clean:  ## Remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Penstock needs Python 3.11 or 3.12 on the PATH (or: make PYTHON=/path/to/python)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps: one for what serving needs, one for what developing needs on top.
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "setting up $(VENV) (once; minutes on a fresh machine)"
+	$(PIP) install -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	$(PIP) install -r requirements-dev.lock
+	@touch $@
