@@ -1,0 +1,56 @@
+"""Temperature: scores divided by T, so that T < 1 sharpens the distribution and T > 1 flattens it.
+
+p_i ~ exp(s_i / T). Source: Ackley, Hinton, Sejnowski, "A Learning Algorithm for Boltzmann Machines" (1985).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from penstock_decoding.errors import ParameterError
+from penstock_decoding.processor import Ask
+from penstock_decoding.tensors import RowSelection, float_tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class TemperatureParams:
+    """`value`: T, above 0 and at most 2."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        if self.value <= 0:
+            raise ParameterError(
+                "value",
+                "must be above 0 to sample; 0 is the strategy 'greedy'"
+                if self.value == 0
+                else "must be between 0 and 2",
+            )
+        if self.value > 2:
+            raise ParameterError("value", "must be between 0 and 2")
+
+
+class Temperature:
+    """Divides the scores by each row's temperature."""
+
+    Params = TemperatureParams
+
+    def plan(self, asks: Sequence[Ask[TemperatureParams]]) -> "TemperaturePlan":
+        return TemperaturePlan([ask.row.index for ask in asks], [ask.params.value for ask in asks])
+
+
+class TemperaturePlan:
+    """One temperature a row."""
+
+    def __init__(self, rows: Sequence[int], temperatures: Sequence[float]) -> None:
+        self._rows = RowSelection(rows)
+        self._temperatures = temperatures
+
+    def apply(self, scores: "Tensor") -> None:
+        values = self._rows.take(scores)
+        # The row's maximum goes first: a tiny T would otherwise overflow to inf, and inf - inf is no probability.
+        values.sub_(values.amax(-1, keepdim=True)).div_(float_tensor(scores, self._temperatures)[:, None])
+        self._rows.put(scores, values)
