@@ -1,0 +1,120 @@
+"""Builds an engine from its configuration: loads the model, decides what was left open, and reports what it decided."""
+
+import os
+import time
+
+import torch
+
+from penstock_engine.config import EngineConfig, EngineInfo
+from penstock_engine.engine import Engine
+from penstock_engine.errors import EngineStartError
+from penstock_engine.limits import Limits
+from penstock_engine.memory import CPU_SHARE, GPU_SHARE, available_cpu_bytes, cache_size
+from penstock_engine.model_runner import ModelRunner
+from penstock_kernels import select_kernels
+from penstock_models.errors import CheckpointError
+from penstock_models.hub import HubError, resolve_folder
+from penstock_models.kv_cache import KVCache
+from penstock_models.loader import LoadedModel, load_checkpoint
+
+# On a CPU 64 rows already make a step compute-bound; on a GPU 256 rows still share one read of the weights.
+MAX_ROWS = {"cpu": 64, "cuda": 256}
+# A chunk of 512 tokens keeps a CPU's matrix units busy without holding decoding rows up for long.
+MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 8192}
+
+
+def build_engine(config: EngineConfig) -> tuple[Engine, EngineInfo]:
+    """Load the model and size everything.
+
+    Raises:
+        EngineStartError: says what could not be done, fit for the person who asked.
+    """
+    started = time.perf_counter()
+    _check(config)
+    device = _device(config)
+    threads = config.threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    kernels = select_kernels("auto", device)
+    try:
+        folder = resolve_folder(config.model, config.revision)
+        model = load_checkpoint(folder, dtype=config.dtype, device=device, kernels=kernels)
+    except (CheckpointError, HubError) as error:
+        raise EngineStartError(str(error)) from error
+    limits = _limits(config, model, device)
+    runner = ModelRunner(model.decoder, num_blocks=limits.num_blocks, block_size=limits.block_size)
+    info = EngineInfo(
+        model=config.model,
+        folder=str(folder),
+        architecture=model.architecture,
+        num_parameters=model.num_parameters,
+        vocab_size=model.spec.vocab_size,
+        eos_token_ids=model.eos_token_ids,
+        dtype=model.dtype,
+        dtype_reason=model.dtype_reason,
+        device=str(device),
+        kernels=kernels.name,
+        max_model_len=limits.max_model_len,
+        block_size=limits.block_size,
+        num_blocks=limits.num_blocks,
+        kv_cache_bytes=limits.num_blocks * _bytes_per_block(model, limits.block_size),
+        max_batch_tokens=limits.max_batch_tokens,
+        max_rows=limits.max_rows,
+        max_queue=limits.max_queue,
+        threads=threads,
+        load_seconds=time.perf_counter() - started,
+    )
+    return Engine(runner, limits, prefix_caching=config.prefix_caching), info
+
+
+def _check(config: EngineConfig) -> None:
+    for name in (
+        "max_model_len",
+        "kv_cache_memory",
+        "block_size",
+        "max_batch_tokens",
+        "max_rows",
+        "max_queue",
+        "threads",
+    ):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise EngineStartError(f"{name} is {value}, but must be at least 1")
+
+
+def _device(config: EngineConfig) -> torch.device:
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise EngineStartError("device is cuda, but torch finds no CUDA device here")
+    if config.device != "auto":
+        return torch.device(config.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _limits(config: EngineConfig, model: LoadedModel, device: torch.device) -> Limits:
+    max_rows = config.max_rows or MAX_ROWS[device.type]
+    max_batch_tokens = config.max_batch_tokens or max(MAX_BATCH_TOKENS[device.type], max_rows)
+    if max_batch_tokens < max_rows:
+        raise EngineStartError(f"max_batch_tokens is {max_batch_tokens}, less than the {max_rows} rows that decode")
+    is_cpu = device.type == "cpu"
+    size = cache_size(
+        bytes_per_block=_bytes_per_block(model, config.block_size),
+        block_size=config.block_size,
+        free_bytes=available_cpu_bytes() if is_cpu else torch.cuda.mem_get_info(device)[0],
+        share=CPU_SHARE if is_cpu else GPU_SHARE,
+        asked_bytes=config.kv_cache_memory,
+        max_positions=model.max_positions,
+        asked_len=config.max_model_len,
+        max_rows=max_rows,
+    )
+    return Limits(
+        max_model_len=size.max_model_len,
+        max_rows=max_rows,
+        max_batch_tokens=max_batch_tokens,
+        max_queue=config.max_queue,
+        num_blocks=size.num_blocks,
+        block_size=config.block_size,
+        vocab_size=model.spec.vocab_size,
+    )
+
+
+def _bytes_per_block(model: LoadedModel, block_size: int) -> int:
+    return KVCache.bytes_per_block(model.spec, block_size, model.decoder.dtype)

@@ -1,0 +1,58 @@
+"""What a request may ask for at most, so that one that can never be served is refused at once, with the numbers."""
+
+from dataclasses import dataclass
+
+from penstock_decoding.strategies import STRATEGIES
+from penstock_engine.errors import RequestRefused
+from penstock_engine.request import GenerationRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes decided at start. Lengths in tokens."""
+
+    max_model_len: int
+    max_rows: int
+    max_batch_tokens: int
+    max_queue: int
+    num_blocks: int
+    block_size: int
+    vocab_size: int
+
+
+def check_request(request: GenerationRequest, limits: Limits) -> None:
+    """Refuse a request that could not be served even if it were alone.
+
+    Raises:
+        RequestRefused: names the field and the numbers.
+    """
+    num_prompt, max_tokens = len(request.prompt), request.stop.max_tokens
+    if num_prompt == 0:
+        raise RequestRefused("prompt", "the prompt has no tokens")
+    if not all(0 <= token < limits.vocab_size for token in request.prompt):
+        raise RequestRefused("prompt", f"the prompt has token ids outside the vocabulary of {limits.vocab_size}")
+    if max_tokens < 1:
+        raise RequestRefused("max_tokens", "must be at least 1")
+    if num_prompt + max_tokens > limits.max_model_len:
+        raise RequestRefused(
+            "max_tokens",
+            f"the prompt has {num_prompt} tokens and max_tokens is {max_tokens}: "
+            f"together more than the context length of {limits.max_model_len}",
+        )
+    num_rows = STRATEGIES[request.decoding.strategy.name](request.decoding.strategy.params).max_live
+    if num_rows > limits.max_rows:
+        raise RequestRefused("n", f"needs {num_rows} rows at once; this server runs at most {limits.max_rows}")
+    needed = most_blocks(num_prompt, max_tokens, num_rows, limits.block_size)
+    if needed > limits.num_blocks:
+        raise RequestRefused(
+            "max_tokens",
+            f"{num_rows} x ({num_prompt} prompt + {max_tokens} generated) tokens need {needed} KV cache blocks of "
+            f"{limits.block_size}; this server has {limits.num_blocks}",
+        )
+
+
+def most_blocks(num_prompt: int, max_tokens: int, num_rows: int, block_size: int) -> int:
+    """Blocks a request holds at most. Rows share the prompt's full blocks; the last token is never computed."""
+    per_row = -(-(num_prompt + max_tokens - 1) // block_size)
+    shared = num_prompt // block_size if num_rows > 1 else 0
+    return shared + num_rows * (per_row - shared)

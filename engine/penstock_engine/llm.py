@@ -1,0 +1,183 @@
+"""`LLM`: the engine in process, for scripts: a list of prompts in, a list of results out, no server and no HTTP."""
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from penstock_decoding.params import read_decoding
+from penstock_engine.build import build_engine
+from penstock_engine.config import EngineConfig
+from penstock_engine.engine import Failure
+from penstock_engine.errors import RequestFailed, RequestRefused
+from penstock_engine.limits import check_request
+from penstock_engine.outputs import StepOutput, TokenLogprobs
+from penstock_engine.request import GenerationRequest, StopConditions
+from penstock_engine.text_codec import TextCodec, TextStream
+
+Prompt = str | Sequence[int]
+
+
+@dataclass(slots=True)
+class Answer:
+    """One answer. `text` is empty without a tokenizer; `logprobs` is empty unless `num_logprobs` was asked for.
+
+    `token_ids` holds the token that ended the answer, if one did; `finish_reason` is "stop" or "length".
+    """
+
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    finish_reason: str | None = None
+
+
+@dataclass(slots=True)
+class Result:
+    """What one prompt gave: its answers by index, and the seed that gives the same ones again."""
+
+    prompt_token_ids: tuple[int, ...]
+    seed: int
+    answers: list[Answer]
+    num_cached_tokens: int = 0
+
+
+class LLM:
+    """A model in this process.
+
+    Without a tokenizer, prompts are token ids and answers have no text.
+
+    Raises:
+        EngineStartError: the model could not be loaded; the message says why.
+    """
+
+    def __init__(self, config: EngineConfig, tokenizer: TextCodec | None = None) -> None:
+        self._engine, self.info = build_engine(config)
+        self._tokenizer = tokenizer
+        self._ids = itertools.count()
+
+    def generate(
+        self,
+        prompts: Iterable[Prompt],
+        decoding: Mapping[str, object] | Sequence[Mapping[str, object]] = MappingProxyType({}),
+        *,
+        max_tokens: int = 16,
+        stop: Sequence[str] = (),
+        stop_token_ids: Sequence[int] = (),
+        ignore_eos: bool = False,
+        progress: bool = True,
+    ) -> list[Result]:
+        """Answer every prompt; all of them share the engine's batch.
+
+        Args:
+            prompts: texts, or token ids.
+            decoding: the decoding fields of the HTTP API ("temperature", "top_p", "n", "seed", "num_logprobs", ...),
+                the same for all prompts, or one mapping per prompt.
+            progress: show a bar of finished prompts, with tokens per second.
+
+        Raises:
+            ParameterError: a decoding field is wrong.
+            RequestRefused: a prompt could not be served even alone. Nothing has run then.
+            RequestFailed: the model gave scores that are not finite.
+        """
+        encoded = [self._encode(prompt) for prompt in prompts]
+        per_prompt = [decoding] * len(encoded) if isinstance(decoding, Mapping) else list(decoding)
+        if len(per_prompt) != len(encoded):
+            raise RequestRefused("decoding", f"{len(per_prompt)} mappings for {len(encoded)} prompts")
+        if stop and self._tokenizer is None:
+            raise RequestRefused("stop", "stop strings need a tokenizer; give LLM one, or use stop_token_ids")
+        ending = (*stop_token_ids, *(() if ignore_eos else self.info.eos_token_ids))
+        requests = [
+            self._request(prompt, fields, max_tokens, ending)
+            for prompt, fields in zip(encoded, per_prompt, strict=True)
+        ]
+        return self._run({request.id: _Open(request, self._tokenizer, stop) for request in requests}, progress)
+
+    def _encode(self, prompt: Prompt) -> tuple[int, ...]:
+        if not isinstance(prompt, str):
+            return tuple(prompt)
+        if self._tokenizer is None:
+            raise RequestRefused("prompt", "a text prompt needs a tokenizer; give LLM one, or pass token ids")
+        return tuple(self._tokenizer.encode(prompt))
+
+    def _request(
+        self, prompt: tuple[int, ...], fields: Mapping[str, object], max_tokens: int, ending: tuple[int, ...]
+    ) -> GenerationRequest:
+        params = read_decoding(fields, vocab_size=self.info.vocab_size)
+        min_tokens = fields.get("min_tokens") or 0
+        assert isinstance(min_tokens, int), "read_decoding has checked it"
+        request = GenerationRequest(
+            str(next(self._ids)), prompt, params, StopConditions(max_tokens, ending, min_tokens)
+        )
+        check_request(request, self._engine.limits)
+        return request
+
+    def _run(self, open_requests: "dict[str, _Open]", progress: bool) -> list[Result]:
+        waiting = deque(open_requests.values())
+        num_tokens = 0
+        with tqdm(total=len(open_requests), unit="prompt", disable=not progress) as bar:
+            try:
+                while waiting or self._engine.has_work:
+                    while waiting and self._engine.stats.num_waiting < self._engine.limits.max_queue:
+                        self._engine.add(waiting.popleft().request)
+                    for request_id, output in self._engine.step():
+                        if isinstance(output, Failure):
+                            raise RequestFailed(f"prompt {list(open_requests).index(request_id)}: {output.message}")
+                        for choice in open_requests[request_id].take(output):
+                            self._engine.abort(request_id, choice)
+                        num_tokens += len(output.tokens)
+                        if open_requests[request_id].is_done:
+                            bar.set_postfix_str(_rate(num_tokens, bar), refresh=False)
+                            bar.update()
+            finally:
+                for request_id in open_requests:  # after a fault or Ctrl-C nothing stays behind in the engine
+                    self._engine.abort(request_id)
+        return [open_request.result for open_request in open_requests.values()]
+
+
+def _rate(num_tokens: int, bar: "tqdm[NoReturn]") -> str:
+    elapsed = bar.format_dict["elapsed"]
+    return f"{num_tokens / elapsed:.0f} tokens/s" if elapsed else ""
+
+
+class _Open:
+    """One request on its way to its `Result`."""
+
+    def __init__(self, request: GenerationRequest, tokenizer: TextCodec | None, stop: Sequence[str]) -> None:
+        self.request = request
+        num_answers = request.decoding.strategy.params.n
+        self.result = Result(request.prompt, request.decoding.seed, [Answer() for _ in range(num_answers)])
+        self._texts: list[TextStream] = [tokenizer.open_stream(stop) for _ in range(num_answers)] if tokenizer else []
+        self._ending = frozenset(request.stop.token_ids)
+
+    @property
+    def is_done(self) -> bool:
+        return all(answer.finish_reason for answer in self.result.answers)
+
+    def take(self, output: StepOutput) -> list[int]:
+        """Add a step's tokens. Returns the answers that a stop string has ended, which the engine cannot see."""
+        stopped = []
+        self.result.num_cached_tokens = output.num_cached_tokens
+        for token in output.tokens:
+            answer = self.result.answers[token.choice]
+            answer.token_ids.append(token.token_id)
+            if token.logprobs is not None:
+                answer.logprobs.append(token.logprobs)
+            answer.finish_reason = token.finish.reason
+            if self._texts and self._is_stopped(answer, token.choice, token.token_id):
+                answer.finish_reason = "stop"
+                stopped.append(token.choice)
+        return stopped
+
+    def _is_stopped(self, answer: Answer, choice: int, token_id: int) -> bool:
+        text = self._texts[choice]
+        # The token that ends an answer by itself is not part of its text.
+        shown = [] if answer.finish_reason == "stop" and token_id in self._ending else [token_id]
+        delta, is_stopped = text.push(shown)
+        answer.text += delta
+        if answer.finish_reason is not None and not is_stopped:
+            answer.text += text.finish()
+        return is_stopped

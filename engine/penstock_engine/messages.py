@@ -1,0 +1,238 @@
+"""What the engine process and its clients say to each other: msgspec structs, packed as MessagePack arrays. No pickle.
+
+Tokens travel as flat arrays, one `Stepped` per step and client, whatever the number of requests. A request is named by
+its `handle`, a number that its client chose.
+"""
+
+import dataclasses
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock_decoding.finish import Finish
+from penstock_decoding.params import DecodingParams, Step
+from penstock_decoding.processors import PROCESSORS
+from penstock_decoding.strategies import STRATEGIES
+from penstock_engine.config import EngineInfo, EngineStats
+from penstock_engine.outputs import StepOutput, TokenLogprobs, TokenOutput
+from penstock_engine.request import GenerationRequest, StopConditions
+
+
+class Hello(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """A client is there; answered by `Ready`, or by `Broken`."""
+
+
+class Submit(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """Queue a request; answered by `Accepted` or `Refused`. Parameters travel as their own fields, by table name."""
+
+    handle: int
+    id: str
+    prompt: bytes  # int32
+    strategy: tuple[str, dict[str, Any]]
+    chain: list[tuple[str, dict[str, Any]]]
+    seed: int
+    num_logprobs: int | None
+    stop: StopConditions
+    priority: int
+    cache_salt: str
+
+
+class Abort(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """Stop one answer of a request, or all (`choice` None)."""
+
+    handle: int
+    choice: int | None
+
+
+class Stop(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """End the engine process."""
+
+
+class Ready(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """The engine can take requests."""
+
+    info: EngineInfo
+
+
+class Broken(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """The engine could not start, or its step loop failed. The process ends after this."""
+
+    message: str
+
+
+class Accepted(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """The request is queued."""
+
+    handle: int
+
+
+class Refused(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """The request can never be served as asked."""
+
+    handle: int
+    param: str
+    message: str
+
+
+class Full(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """The queue is full."""
+
+    handle: int
+    num_waiting: int
+    retry_after: int
+
+
+class Failed(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """One request ended by a fault of its own."""
+
+    handle: int
+    message: str
+
+
+class Ended(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """An abort ended the request; nothing follows."""
+
+    handle: int
+
+
+class Alive(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """A sign of life and the state, sent when there has been nothing else to say for a while."""
+
+    stats: EngineStats
+
+
+class Stepped(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """One step's tokens for one client.
+
+    Per request (r of them): handles uint64, num_tokens uint16, is_last uint8, num_cached int32.
+    Per token (t, requests one after the other): choices uint16, token_ids int32, finishes uint8.
+    Log-probabilities, empty when no request asked: chosen float64 [t] (NaN: not asked), num_top uint16 [t], and
+    top_ids int32, top_values float64 [sum of num_top].
+    """
+
+    stats: EngineStats
+    handles: bytes
+    num_tokens: bytes
+    is_last: bytes
+    num_cached: bytes
+    choices: bytes
+    token_ids: bytes
+    finishes: bytes
+    chosen: bytes = b""
+    num_top: bytes = b""
+    top_ids: bytes = b""
+    top_values: bytes = b""
+
+
+ToEngine = Hello | Submit | Abort | Stop
+FromEngine = Ready | Broken | Accepted | Refused | Full | Failed | Ended | Alive | Stepped
+
+ENCODER = msgspec.msgpack.Encoder()
+TO_ENGINE = msgspec.msgpack.Decoder(ToEngine)
+FROM_ENGINE = msgspec.msgpack.Decoder(FromEngine)
+
+
+def pack_request(handle: int, request: GenerationRequest) -> Submit:
+    """A request as it travels."""
+    decoding = request.decoding
+    return Submit(
+        handle=handle,
+        id=request.id,
+        prompt=np.asarray(request.prompt, np.int32).tobytes(),
+        strategy=_pack_step(decoding.strategy),
+        chain=[_pack_step(step) for step in decoding.chain],
+        seed=decoding.seed,
+        num_logprobs=decoding.num_logprobs,
+        stop=request.stop,
+        priority=request.priority,
+        cache_salt=request.cache_salt,
+    )
+
+
+def unpack_request(message: Submit, request_id: str) -> GenerationRequest:
+    """The request again, under an id that is unique in the engine."""
+    strategy, strategy_params = message.strategy
+    return GenerationRequest(
+        id=request_id,
+        prompt=tuple(np.frombuffer(message.prompt, np.int32).tolist()),
+        decoding=DecodingParams(
+            strategy=Step(strategy, msgspec.convert(strategy_params, STRATEGIES[strategy].Params)),
+            chain=tuple(Step(name, msgspec.convert(p, PROCESSORS[name].Params)) for name, p in message.chain),
+            seed=message.seed,
+            num_logprobs=message.num_logprobs,
+        ),
+        stop=message.stop,
+        priority=message.priority,
+        cache_salt=message.cache_salt,
+    )
+
+
+def pack_step(outputs: list[tuple[int, StepOutput]], stats: EngineStats) -> Stepped:
+    """One step's outputs by handle, as flat arrays."""
+    tokens = [token for _, output in outputs for token in output.tokens]
+    arrays: dict[str, NDArray[Any]] = {
+        "handles": np.asarray([handle for handle, _ in outputs], np.uint64),
+        "num_tokens": np.asarray([len(output.tokens) for _, output in outputs], np.uint16),
+        "is_last": np.asarray([output.is_last for _, output in outputs], np.uint8),
+        "num_cached": np.asarray([output.num_cached_tokens for _, output in outputs], np.int32),
+        "choices": np.asarray([token.choice for token in tokens], np.uint16),
+        "token_ids": np.asarray([token.token_id for token in tokens], np.int32),
+        "finishes": np.asarray([token.finish for token in tokens], np.uint8),
+    }
+    if any(token.logprobs is not None for token in tokens):
+        arrays |= _pack_logprobs(tokens)
+    return Stepped(stats, **{name: array.tobytes() for name, array in arrays.items()})
+
+
+def unpack_step(message: Stepped) -> list[tuple[int, StepOutput]]:
+    """The outputs again, by handle."""
+    tokens = zip(
+        np.frombuffer(message.choices, np.uint16).tolist(),
+        np.frombuffer(message.token_ids, np.int32).tolist(),
+        np.frombuffer(message.finishes, np.uint8).tolist(),
+        _unpack_logprobs(message),
+        strict=True,
+    )
+    per_request = zip(
+        np.frombuffer(message.handles, np.uint64).tolist(),
+        np.frombuffer(message.num_tokens, np.uint16).tolist(),
+        np.frombuffer(message.is_last, np.uint8).tolist(),
+        np.frombuffer(message.num_cached, np.int32).tolist(),
+        strict=True,
+    )
+    outputs = []
+    for handle, num_tokens, is_last, num_cached in per_request:
+        own = [next(tokens) for _ in range(num_tokens)]
+        answers = tuple(TokenOutput(choice, token, Finish(end), logprobs) for choice, token, end, logprobs in own)
+        outputs.append((handle, StepOutput(answers, bool(is_last), num_cached)))
+    return outputs
+
+
+def _pack_step(step: Step) -> tuple[str, dict[str, Any]]:
+    return step.name, {field.name: getattr(step.params, field.name) for field in dataclasses.fields(step.params)}
+
+
+def _pack_logprobs(tokens: list[TokenOutput]) -> dict[str, NDArray[Any]]:
+    tops = [token.logprobs.top if token.logprobs else () for token in tokens]
+    return {
+        "chosen": np.asarray([token.logprobs.chosen if token.logprobs else np.nan for token in tokens], np.float64),
+        "num_top": np.asarray([len(top) for top in tops], np.uint16),
+        "top_ids": np.asarray([token_id for top in tops for token_id, _ in top], np.int32),
+        "top_values": np.asarray([value for top in tops for _, value in top], np.float64),
+    }
+
+
+def _unpack_logprobs(message: Stepped) -> list[TokenLogprobs | None]:
+    if not message.chosen:
+        return [None] * (len(message.choices) // np.dtype(np.uint16).itemsize)
+    chosen = np.frombuffer(message.chosen, np.float64).tolist()
+    ends = np.cumsum(np.frombuffer(message.num_top, np.uint16)).tolist()
+    top_ids = np.frombuffer(message.top_ids, np.int32).tolist()
+    top = tuple(zip(top_ids, np.frombuffer(message.top_values, np.float64).tolist(), strict=True))
+    starts = [0, *ends[:-1]]
+    return [
+        None if value != value else TokenLogprobs(value, top[start:end])  # NaN: this request did not ask
+        for value, start, end in zip(chosen, starts, ends, strict=True)
+    ]

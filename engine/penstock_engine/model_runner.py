@@ -1,0 +1,45 @@
+"""`ModelRunner`: turns a batch into tensors and runs the model on it; the one file on the step's path with torch."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from penstock_engine.batch import Batch
+from penstock_models.batch import pack_batch
+from penstock_models.decoder import Decoder
+from penstock_models.kv_cache import KVCache
+
+
+class ModelRunner:
+    """A decoder and the KV cache that the scheduler's block ids point into."""
+
+    def __init__(self, decoder: Decoder, *, num_blocks: int, block_size: int) -> None:
+        self._decoder = decoder
+        self._block_size = block_size
+        self._cache = KVCache(decoder.spec, num_blocks, block_size, decoder.dtype, decoder.device)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """See `Runner.forward`."""
+        if not batch.entries:
+            return torch.empty(0, self._decoder.spec.vocab_size)
+        token_ids: list[int] = []
+        logit_rows: list[int] = []
+        for entry in batch.entries:
+            start = entry.sequence.num_computed
+            token_ids += entry.sequence.tokens(start, start + entry.num_tokens)
+            if entry.wants_logits:
+                logit_rows.append(len(token_ids) - 1)
+        with torch.inference_mode():
+            if batch.copies:
+                self._cache.copy_blocks(batch.copies)
+            packed = pack_batch(
+                np.asarray(token_ids, np.int64),
+                [entry.num_tokens for entry in batch.entries],
+                [entry.sequence.num_computed + entry.num_tokens for entry in batch.entries],
+                [entry.sequence.block_table for entry in batch.entries],
+                logit_rows,
+                self._decoder.spec,
+                self._block_size,
+                self._decoder.device,
+            )
+            return self._decoder.forward(packed, self._cache)

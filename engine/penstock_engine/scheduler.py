@@ -1,0 +1,242 @@
+"""`Scheduler`: gives sequences their share of each step's token budget, and blocks of the KV cache to write into.
+
+It knows counts, not contents: no tensor, no text, no probability. Order is (priority, arrival) everywhere: who is
+served first is preempted last, so the first one always gets on and every request ends.
+
+Invariants: a waiting group holds no block; a running one holds what its computed tokens need; a group's rows are
+computed, preempted and advanced together.
+"""
+
+from bisect import insort
+from collections.abc import Iterable
+
+from penstock_decoding.finish import Finish
+from penstock_decoding.strategy import Branches
+from penstock_engine.batch import Batch, Entry
+from penstock_engine.blocks import BlockAllocator
+from penstock_engine.group import Group
+from penstock_engine.prefix_hash import block_digest
+from penstock_engine.sequence import Sequence
+from penstock_engine.slots import SlotPool
+from penstock_engine.step_plan import StepPlan
+
+
+class Scheduler:
+    """Waiting and running groups, and the rules by which they move."""
+
+    def __init__(self, allocator: BlockAllocator, *, block_size: int, max_batch_tokens: int, max_rows: int) -> None:
+        assert max_batch_tokens >= max_rows, "every row must be able to decode in one step"
+        self.allocator = allocator
+        self.slots = SlotPool()
+        self.waiting: list[Group] = []
+        self.running: list[Group] = []
+        self.num_preemptions = 0
+        self.num_prefix_query_tokens = 0
+        self.num_prefix_hit_tokens = 0
+        self._block_size = block_size
+        self._max_batch_tokens = max_batch_tokens
+        self._max_rows = max_rows
+
+    def add(self, group: Group) -> None:
+        """Queue a group. It must fit the cache when alone (`limits.check_request`)."""
+        insort(self.waiting, group, key=_order)
+
+    def schedule(self) -> Batch:
+        """This step's work: decoding rows first, then prompts under way, then new ones, each in order."""
+        plan = StepPlan(self._max_batch_tokens)
+        for group in [group for group in self.running if group.is_ready]:
+            if group in self.running:  # not preempted for an earlier one
+                self._plan_decode(plan, group)
+        for group in [group for group in self.running if not group.is_ready]:
+            if group in self.running:
+                self._plan_prefill(plan, group)
+        self._admit(plan)
+        return plan.batch()
+
+    def mark_computed(self, batch: Batch) -> None:
+        """The batch went through the model: its tokens are in the cache, and full blocks can be found by others."""
+        for entry in batch.entries:
+            row = entry.sequence
+            first_new = row.num_computed // self._block_size
+            row.num_computed += entry.num_tokens
+            for i in range(first_new, row.num_computed // self._block_size):
+                self.allocator.register(row.block_table[i], self._digest(entry.group, row, i))
+
+    def apply(self, group: Group, branches: Branches) -> list[tuple[int, int]]:
+        """Go on with these branches. Returns the forks made, as (source slot, target slot), before any slot is freed.
+
+        A live row with no open branch is freed; its first open branch is appended in place; each further one forks.
+        """
+        continued: dict[int, Sequence] = {}
+        rows, forks = [], []
+        is_open = branches.finish == Finish.OPEN
+        for parent, token in zip(branches.parent[is_open].tolist(), branches.token[is_open].tolist(), strict=True):
+            row = group.rows[parent]
+            if parent in continued:
+                row = self._fork(row, group.num_generated)
+                forks.append((group.rows[parent].slot, row.slot))
+            continued[parent] = row
+            row.output.append(token)
+            rows.append(row)
+        ended = [row for i, row in enumerate(group.rows) if i not in continued]
+        group.rows = rows
+        group.num_generated += 1
+        self._end_rows(group, ended)
+        return forks
+
+    def drop_rows(self, group: Group, indices: Iterable[int]) -> None:
+        """End some live rows of a group; without any left the group is over."""
+        ended = [group.rows[i] for i in indices]
+        group.rows = [row for row in group.rows if row not in ended]
+        self._end_rows(group, ended)
+
+    def check(self) -> None:
+        """Prove that no block and no slot is lost, and that waiting groups hold none.
+
+        Raises:
+            AssertionError: says what is wrong.
+        """
+        self.allocator.check(row.block_table for group in self.running for row in group.rows)
+        assert not any(row.block_table for group in self.waiting for row in group.rows), "a waiting group holds blocks"
+        num_alive = sum(len(group.rows) for group in [*self.waiting, *self.running])
+        assert self.slots.num_taken == num_alive, f"{self.slots.num_taken} slots taken for {num_alive} sequences"
+
+    def _plan_decode(self, plan: StepPlan, group: Group) -> None:
+        if len(group.rows) > plan.budget:
+            return
+        for row in group.rows:
+            if not self._reserve(plan, group, row, 1):
+                return
+
+    def _plan_prefill(self, plan: StepPlan, group: Group) -> None:
+        """Compute what the group's rows miss, in order. A later row begins when the one before has caught up: it then
+        finds the blocks they share in the cache, so that coming back takes no more room than before."""
+        # All rows decode in one step or none: with several, each stops one token short until all are there.
+        held_back = 0 if len(group.rows) == 1 else 1
+        for row in group.rows:
+            if not row.block_table:
+                self._match_prefix(group, row)
+            num_tokens = min(row.num_missing - held_back, plan.budget)
+            if num_tokens > 0 and not self._reserve(plan, group, row, num_tokens):
+                return
+            if num_tokens < row.num_missing - held_back or num_tokens > 0:
+                return
+
+    def _admit(self, plan: StepPlan) -> None:
+        while self.waiting and plan.budget > 0:
+            group = self.waiting[0]
+            num_rows = sum(other.strategy.max_live for other in self.running)
+            if num_rows + group.strategy.max_live > self._max_rows or not self._has_room(group):
+                return
+            self.waiting.pop(0)
+            insort(self.running, group, key=_order)
+            self._plan_prefill(plan, group)
+            if group not in self.running:
+                return
+
+    def _has_room(self, group: Group) -> bool:
+        """Whether the group's present tokens fit beside the running ones, with a block to grow for each of those."""
+        if not self.running:
+            return True
+        first = group.rows[0]
+        found = self._found_prefix(group, first)
+        num_in_use = sum(not self.allocator.is_cached(block) for block in found)
+        needed = self._num_blocks(first.num_tokens + 1) - num_in_use
+        num_shared = len(first.prompt) // self._block_size
+        needed += sum(self._num_blocks(row.num_tokens + 1) - num_shared for row in group.rows[1:])
+        return self.allocator.num_available >= needed + sum(len(other.rows) for other in self.running)
+
+    def _reserve(self, plan: StepPlan, group: Group, row: Sequence, num_tokens: int) -> bool:
+        """Make the row's next `num_tokens` slots its own to write, and plan them. Preempts from the end of the order.
+
+        Returns False if the group itself had to go.
+        """
+        first = row.num_computed // self._block_size
+        while True:
+            is_copied = first < len(row.block_table) and self.allocator.is_shared(row.block_table[first])
+            num_new = self._num_blocks(row.num_computed + num_tokens) - len(row.block_table)
+            if self.allocator.num_available >= num_new + is_copied:
+                break
+            victim = self.running[-1]
+            self._preempt(victim)
+            plan.remove(victim)
+            if victim is group:
+                return False
+        copy = None
+        if is_copied:
+            source = row.block_table[first]
+            row.block_table[first] = self.allocator.take()
+            self.allocator.drop([source])
+            copy = source, row.block_table[first]
+        row.block_table.extend(self.allocator.take() for _ in range(num_new))
+        plan.add(Entry(group, row, num_tokens), copy)
+        return True
+
+    def _preempt(self, group: Group) -> None:
+        """Back to the queue, in its old place; what it had computed is computed again, or found in the cache."""
+        for row in group.rows:
+            self._free_blocks(row)
+        self.running.remove(group)
+        insort(self.waiting, group, key=_order)
+        self.num_preemptions += 1
+
+    def _match_prefix(self, group: Group, row: Sequence) -> None:
+        found = self._found_prefix(group, row)
+        for block in found:
+            self.allocator.take_found(block)
+        row.block_table = found
+        row.num_computed = len(found) * self._block_size
+        if not group.was_admitted:
+            group.was_admitted = True
+            group.num_cached_tokens = row.num_computed
+            self.num_prefix_query_tokens += row.num_tokens
+            self.num_prefix_hit_tokens += row.num_computed
+
+    def _found_prefix(self, group: Group, row: Sequence) -> list[int]:
+        """Blocks that hold the row's start. Never all of its tokens: the last one must be computed for its logits."""
+        found: list[int] = []
+        for i in range((row.num_tokens - 1) // self._block_size):
+            block = self.allocator.find(self._digest(group, row, i))
+            if block is None:
+                break
+            found.append(block)
+        return found
+
+    def _digest(self, group: Group, row: Sequence, index: int) -> bytes:
+        while len(row.digests) <= index:
+            start = len(row.digests) * self._block_size
+            parent = row.digests[-1] if row.digests else group.root
+            row.digests.append(block_digest(parent, row.tokens(start, start + self._block_size)))
+        return row.digests[index]
+
+    def _fork(self, row: Sequence, num_output: int) -> Sequence:
+        """A sequence that begins with the row's first `num_output` tokens and shares its blocks."""
+        for block in row.block_table:
+            self.allocator.share(block)
+        return Sequence(
+            slot=self.slots.take(),
+            prompt=row.prompt,
+            output=row.output[:num_output],
+            block_table=list(row.block_table),
+            num_computed=row.num_computed,
+            digests=list(row.digests),
+        )
+
+    def _end_rows(self, group: Group, rows: Iterable[Sequence]) -> None:
+        for row in rows:
+            self._free_blocks(row)
+            self.slots.give_back(row.slot)
+        if not group.rows:
+            (self.running if group in self.running else self.waiting).remove(group)
+
+    def _free_blocks(self, row: Sequence) -> None:
+        self.allocator.drop(reversed(row.block_table))
+        row.block_table = []
+        row.num_computed = 0
+
+    def _num_blocks(self, num_tokens: int) -> int:
+        return -(-num_tokens // self._block_size)
+
+
+def _order(group: Group) -> tuple[int, int]:
+    return group.order
