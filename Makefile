@@ -31,7 +31,7 @@ format: $(VENV)/.dev  ## Format the code and mend what lint can mend
 	$(BIN)/ruff check --fix .
 
 demo-model: $(VENV)/.dev  ## Train the shipped demo model from scratch (about an hour on two cores)
-	$(BIN)/python -m demo
+	PYTHONPATH=demo $(BIN)/python -m penstock_demo --output server/penstock_server/demo_model
 
 lock: $(VENV)/.dev  ## Pin every dependency anew in requirements.lock and requirements-dev.lock
 	$(BIN)/pip-compile $(LOCK_FLAGS) --output-file requirements.lock pyproject.toml requirements.in
