@@ -1,0 +1,28 @@
+"""The `penstock` command. An error at start is one line on stderr and exit code 1."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from penstock_server.options import OptionError, read_options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`penstock serve MODEL ...`, until a signal ends it."""
+    try:
+        engine_config, server_config = read_options(sys.argv[1:] if arguments is None else arguments, os.environ)
+    except OptionError as error:
+        print(f"penstock: {error}", file=sys.stderr)
+        return 1
+    # Loads the web framework and the engine's client: --help and a mistyped flag need neither.
+    from penstock_server.serve import StartError, run
+
+    try:
+        return run(engine_config, server_config)
+    except StartError as error:
+        print(f"penstock: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""`ServerContext`: what the routes work with. Made once at start; nothing in the server is global."""
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+
+from penstock_engine.client_protocol import EngineClient
+from penstock_engine.config import EngineInfo
+from penstock_server.life import Life
+from penstock_server.metrics import Metrics
+from penstock_server.model import ServedModel
+from penstock_server.settings import ServerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContext:
+    """One server: its engine, its model's text side, its settings, its state.
+
+    Attributes:
+        fingerprint: OpenAI's `system_fingerprint`: the same as long as the model and the way it is computed are.
+        created: start of the server, unix time; what /v1/models gives.
+    """
+
+    client: EngineClient
+    model: ServedModel
+    config: ServerConfig
+    life: Life
+    metrics: Metrics
+    fingerprint: str
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @classmethod
+    def make(cls, client: EngineClient, model: ServedModel, config: ServerConfig) -> "ServerContext":
+        """The context of a server that is about to start."""
+        return cls(client, model, config, Life(), Metrics(client), _fingerprint(client.info))
+
+
+def _fingerprint(info: EngineInfo) -> str:
+    decided = (info.model, info.architecture, info.num_parameters, info.dtype, info.device, info.kernels, info.threads)
+    return "fp_" + hashlib.sha256(repr(decided).encode()).hexdigest()[:12]

@@ -1,0 +1,27 @@
+"""`Admit`: turns requests away while the server drains, and counts those it lets in as open until they are answered."""
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from penstock_server.errors import Unavailable, error_response
+from penstock_server.life import Life
+
+# Asked by those who watch a server, while it drains too; they are not work to wait for.
+WATCHING_PATHS = frozenset({"/health", "/metrics"})
+
+
+class Admit:
+    """The gate."""
+
+    def __init__(self, app: ASGIApp, *, life: Life) -> None:
+        self._app = app
+        self._life = life
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in WATCHING_PATHS:
+            await self._app(scope, receive, send)
+        elif self._life.is_draining:
+            error = Unavailable("the server is shutting down", code="draining", headers={"Connection": "close"})
+            await error_response(error)(scope, receive, send)
+        else:
+            with self._life.open_request():
+                await self._app(scope, receive, send)

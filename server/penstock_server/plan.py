@@ -1,0 +1,213 @@
+"""`Plan`: everything one HTTP request asks for, decided before any of it is generated.
+
+The one place where a schema becomes `GenerationRequest`s. Invariant: what a plan holds can be served as it stands, but
+for the engine's own refusals; every 400 that can be told beforehand is raised here.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from penstock_decoding.params import DecodingParams, read_decoding
+from penstock_engine.config import EngineInfo
+from penstock_engine.request import GenerationRequest, StopConditions
+from penstock_server.errors import BadRequest, NotFound
+from penstock_server.model import ServedModel
+from penstock_server.schemas.chat import ChatBody
+from penstock_server.schemas.completion import DEFAULT_MAX_TOKENS, CompletionBody, Prompt
+from penstock_server.schemas.fields import GenerationFields
+from penstock_server.text.chat_template import required
+
+# Encoding runs at some MB/s: below this it takes less time than handing it to a thread and back is worth.
+LONG_TEXT = 4096
+
+# Choices of one request: each has a state here and a row in the engine.
+MAX_CHOICES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One HTTP request.
+
+    Attributes:
+        requests: one per prompt; answer i of prompt p is choice p * num_choices + i of the reply.
+        echoes: per prompt the text that goes before each of its answers; "" unless asked for.
+        max_tokens: most tokens of one answer; 0 means that the engine is not asked at all.
+        is_continuation: the answers go on after a text (completions), rather than beginning one (chat).
+    """
+
+    id: str
+    created: int
+    model: str
+    requests: tuple[GenerationRequest, ...]
+    echoes: tuple[str, ...]
+    num_choices: int
+    max_tokens: int
+    stop: tuple[str, ...]
+    min_tokens: int
+    num_logprobs: int | None
+    seed: int
+    is_stream: bool
+    includes_usage: bool
+    is_continuation: bool
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return sum(len(request.prompt) for request in self.requests)
+
+
+async def plan_completion(body: CompletionBody, model: ServedModel, info: EngineInfo) -> Plan:
+    """
+    Raises:
+        ApiError, ParameterError: names the field.
+    """
+    _check_model(body, model)
+    num_characters = sum(len(prompt) for prompt in body.prompt if isinstance(prompt, str))
+    if num_characters > LONG_TEXT:
+        prompts = await asyncio.to_thread(_encoded_prompts, body, model, info)
+    else:
+        prompts = _encoded_prompts(body, model, info)
+    echoes = tuple(_echo(prompt, model) for prompt in body.prompt) if body.echo else ("",) * len(prompts)
+    # The default gives way to a long prompt; a number that was asked for does not.
+    longest = max(map(len, prompts))
+    max_tokens = min(DEFAULT_MAX_TOKENS, info.max_model_len - longest) if body.max_tokens is None else body.max_tokens
+    _check_length(longest, max_tokens, info, "prompt", "max_tokens" if body.max_tokens is not None else None)
+    return _plan("cmpl-", body, body.num_logprobs, prompts, echoes, max_tokens, is_continuation=True, info=info)
+
+
+async def plan_chat(body: ChatBody, model: ServedModel, info: EngineInfo) -> Plan:
+    """
+    Raises:
+        ApiError, ParameterError, TemplateError
+    """
+    _check_model(body, model)
+    prompt = await asyncio.to_thread(_encoded_chat, body, model, info)
+    if not prompt:
+        raise BadRequest("the chat template made an empty prompt of these messages", "messages", "invalid_value")
+    asked = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
+    field = "max_tokens" if body.max_tokens is not None else "max_completion_tokens"
+    max_tokens = info.max_model_len - len(prompt) if asked is None else asked
+    _check_length(len(prompt), max_tokens, info, "messages", field if asked is not None else None)
+    return _plan("chatcmpl-", body, body.num_logprobs, [prompt], ("",), max_tokens, is_continuation=False, info=info)
+
+
+def _plan(
+    prefix: str,
+    body: GenerationFields,
+    num_logprobs: int | None,
+    prompts: Sequence[Sequence[int]],
+    echoes: tuple[str, ...],
+    max_tokens: int,
+    *,
+    is_continuation: bool,
+    info: EngineInfo,
+) -> Plan:
+    decoding = read_decoding(body.decoding_fields() | {"num_logprobs": num_logprobs}, vocab_size=info.vocab_size)
+    num_choices = decoding.strategy.params.n
+    if len(prompts) * num_choices > MAX_CHOICES:
+        told = f"{len(prompts)} prompts with {num_choices} answers each are more than {MAX_CHOICES} in all"
+        raise BadRequest(told, "prompt", "invalid_value")
+    min_tokens = _min_tokens(decoding)
+    if min_tokens > max_tokens:
+        raise BadRequest(f"is more than the {max_tokens} tokens an answer may have", "min_tokens", "invalid_value")
+    for i, token_id in enumerate(body.stop_token_ids):
+        _check_token_id(token_id, f"stop_token_ids.{i}", info)
+    ends = [*body.stop_token_ids, *(() if body.ignore_eos else info.eos_token_ids)]
+    stop = StopConditions(max(max_tokens, 1), tuple(dict.fromkeys(ends)), min_tokens)
+    plan_id = prefix + uuid.uuid4().hex
+    return Plan(
+        id=plan_id,
+        created=int(time.time()),
+        model=body.model,
+        requests=tuple(
+            GenerationRequest(f"{plan_id}-{i}", tuple(prompt), decoding, stop, body.priority, body.cache_salt)
+            for i, prompt in enumerate(prompts)
+        ),
+        echoes=echoes,
+        num_choices=num_choices,
+        max_tokens=max_tokens,
+        stop=body.stop,
+        min_tokens=min_tokens,
+        num_logprobs=num_logprobs,
+        seed=decoding.seed,
+        is_stream=body.stream,
+        includes_usage=body.stream_options is not None and body.stream_options.include_usage,
+        is_continuation=is_continuation,
+    )
+
+
+def _check_model(body: GenerationFields, model: ServedModel) -> None:
+    if body.model not in model.names:
+        raise NotFound(f"the model {body.model!r} does not exist", "model", "model_not_found")
+
+
+def _encoded_prompts(body: CompletionBody, model: ServedModel, info: EngineInfo) -> list[Sequence[int]]:
+    params = ["prompt"] if len(body.prompt) == 1 else [f"prompt.{i}" for i in range(len(body.prompt))]
+    return [_encoded(prompt, param, model, info) for prompt, param in zip(body.prompt, params, strict=True)]
+
+
+def _encoded(prompt: Prompt, param: str, model: ServedModel, info: EngineInfo) -> Sequence[int]:
+    if not isinstance(prompt, str):
+        if max(prompt) >= info.vocab_size:
+            at = next(i for i, token_id in enumerate(prompt) if token_id >= info.vocab_size)
+            _check_token_id(prompt[at], f"{param}.{at}", info)
+        return prompt
+    _check_characters(prompt, param, model, info)
+    ids = model.codec.encode(prompt)
+    if ids:
+        return ids
+    # OpenAI reads an empty prompt as the beginning of a document.
+    bos_id = model.codec.tokenizer.bos_id
+    if bos_id is None:
+        raise BadRequest("must not be empty: this model has no token that begins a text", param, "invalid_value")
+    return [bos_id]
+
+
+def _encoded_chat(body: ChatBody, model: ServedModel, info: EngineInfo) -> list[int]:
+    text = required(model.template).render(
+        [message.model_dump() for message in body.messages],
+        add_generation_prompt=body.add_generation_prompt,
+        variables=body.chat_template_kwargs,
+    )
+    _check_characters(text, "messages", model, info)
+    return model.codec.tokenizer.encode(text, add_special_tokens=False)  # the template has written them
+
+
+def _check_characters(text: str, param: str, model: ServedModel, info: EngineInfo) -> None:
+    # A megabyte of text takes a second to encode only to be refused; its length alone already tells.
+    fewest = len(text) // model.codec.tokenizer.longest_token
+    if len(text) > LONG_TEXT and fewest > info.max_model_len:
+        raise BadRequest(
+            f"the prompt has {len(text)} characters, at least {fewest} tokens; "
+            f"the model's context has {info.max_model_len}",
+            param,
+            "context_length_exceeded",
+        )
+
+
+def _echo(prompt: Prompt, model: ServedModel) -> str:
+    return prompt if isinstance(prompt, str) else model.codec.tokenizer.decode(list(prompt))
+
+
+def _check_token_id(token_id: int, param: str, info: EngineInfo) -> None:
+    if token_id >= info.vocab_size:
+        raise BadRequest(f"{token_id} is not a token id: the vocabulary has {info.vocab_size}", param, "invalid_value")
+
+
+def _check_length(num_prompt: int, max_tokens: int, info: EngineInfo, prompt_param: str, asked: str | None) -> None:
+    """`asked` is the field that set `max_tokens`; None if nothing did: then there must be room for one token."""
+    if num_prompt + (max_tokens if asked else 1) <= info.max_model_len:
+        return
+    told = f" and {asked} asks for {max_tokens}: {num_prompt + max_tokens} together" if asked else ""
+    raise BadRequest(
+        f"the prompt has {num_prompt} tokens{told}; the model's context has {info.max_model_len}",
+        asked if asked and num_prompt < info.max_model_len else prompt_param,
+        "context_length_exceeded",
+    )
+
+
+def _min_tokens(decoding: DecodingParams) -> int:
+    counts = [step.params.count for step in decoding.chain if step.name == "min_tokens"]
+    return counts[0] if counts else 0

@@ -1,0 +1,100 @@
+"""From a plan to its response, streamed or whole. The client's going away ends the request in the engine, at once."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+from sse_starlette.event import ServerSentEvent
+from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from penstock_engine.errors import EngineError
+from penstock_server.answers import Answers, Choice
+from penstock_server.context import ServerContext
+from penstock_server.errors import as_api_error
+from penstock_server.plan import Plan
+from penstock_server.replies.layout import DONE, Layout, error_event, usage_of
+
+log = logging.getLogger("penstock.server")
+
+# nginx's code for a request whose client has gone; nobody reads it but the log and the metrics.
+CLIENT_CLOSED_REQUEST = 499
+
+
+async def respond(request: Request, plan: Plan, layout: Layout, context: ServerContext) -> Response:
+    """Generate what the plan asks for.
+
+    Raises:
+        RequestRefused, QueueFull, EngineUnavailable, RequestFailed: before the first byte.
+    """
+    answers = await Answers.submit(plan, context.client, context.model, context.metrics)
+    request.state.answers = answers
+    if plan.is_stream:
+        return AnswerStream(answers, layout, context)
+    try:
+        choices = await _unless_gone(request, answers)
+    finally:
+        answers.abort()
+    if choices is None:
+        context.metrics.request_aborted()
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+    return Response(layout.whole(choices, usage_of(answers)), media_type="application/json")
+
+
+async def _unless_gone(request: Request, answers: Answers) -> list[Choice] | None:
+    """All choices, or None as soon as the client has gone."""
+    collect = asyncio.create_task(answers.collect())
+    gone = asyncio.create_task(_disconnect(request))
+    try:
+        await asyncio.wait({collect, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return await collect if collect.done() else None
+    finally:
+        collect.cancel()
+        gone.cancel()
+        await asyncio.gather(collect, gone, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class AnswerStream(Response):
+    """The answers as server-sent events. However it ends, also before its first byte, nothing is left running."""
+
+    def __init__(self, answers: Answers, layout: Layout, context: ServerContext) -> None:
+        super().__init__(media_type="text/event-stream")
+        self._answers = answers
+        self._metrics = context.metrics
+        self._events = EventSourceResponse(
+            _events(answers, layout),
+            ping=context.config.ping_interval,
+            ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),
+            sep="\n",
+            send_timeout=context.config.send_timeout or None,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._events(scope, receive, send)
+        except SendTimeoutError:
+            log.info("%s: the client stopped reading; its request is aborted", self._answers.plan.id)
+        finally:
+            if self._answers.abort():
+                self._metrics.request_aborted()
+
+
+async def _events(answers: Answers, layout: Layout) -> AsyncIterator[bytes]:
+    """One bytes object per engine step; the last ones carry the usage and the end mark."""
+    try:
+        async for deltas in answers:
+            yield layout.chunks(deltas)
+    except Exception as error:  # the status has been sent: the stream itself has to tell
+        answers.abort()
+        if not isinstance(error, EngineError):
+            log.exception("%s failed", answers.plan.id)
+        yield error_event(as_api_error(error))
+        return
+    yield (layout.usage_chunk(usage_of(answers)) if answers.plan.includes_usage else b"") + DONE

@@ -1,0 +1,24 @@
+"""`POST /v1/chat/completions`."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from penstock_server.context import ServerContext
+from penstock_server.plan import plan_chat
+from penstock_server.replies.chat import ChatLayout
+from penstock_server.respond import respond
+from penstock_server.routes.body import read_body
+from penstock_server.schemas.read import read_chat
+
+
+def chat_router(context: ServerContext) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        body = await read_body(request, context.config.max_request_bytes, read_chat)
+        plan = await plan_chat(body, context.model, context.client.info)
+        layout = ChatLayout(plan, context.model.codec.tokenizer, context.fingerprint)
+        return await respond(request, plan, layout, context)
+
+    return router

@@ -1,0 +1,1 @@
+"""What a request's body may hold. A field is honoured or refused by name, never dropped."""

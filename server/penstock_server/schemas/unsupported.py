@@ -1,0 +1,101 @@
+"""Fields that clients of OpenAI and of other servers may send and that this server does not honour.
+
+Each is listed with the values that ask for nothing, which are accepted; any other value is refused by name.
+"""
+
+from collections.abc import Mapping
+
+from penstock_server.errors import BadRequest
+
+# Cannot change an answer here, whatever their value: they tag, route or cache.
+INERT = frozenset(
+    {
+        "user",
+        "metadata",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "parallel_tool_calls",  # says how to call tools, and there are none
+    }
+)
+
+_COMMON: dict[str, tuple[object, ...]] = {
+    "store": (False,),
+    "guided_json": (),
+    "guided_regex": (),
+    "guided_choice": (),
+    "guided_grammar": (),
+    "guided_decoding_backend": (),
+    "guided_whitespace_pattern": (),
+    "structured_outputs": (),
+    "json_schema": (),
+    "grammar": (),
+    "use_beam_search": (False,),
+    "length_penalty": (1.0, 1),
+    "early_stopping": (False,),
+    "include_stop_str_in_output": (False,),
+    "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": (True,),
+    "truncate_prompt_tokens": (),
+    "prompt_logprobs": (),
+    "allowed_token_ids": (),
+    "bad_words": ([],),
+    "logits_processors": (),
+    "return_tokens_as_token_ids": (False,),
+    "return_token_ids": (False,),
+    "logprob_token_ids": (),
+    "prompt_embeds": (),
+    "mm_processor_kwargs": (),
+    "kv_transfer_params": (),
+    "vllm_xargs": (),
+    "request_id": (),
+    "lora_path": (),
+}
+
+COMPLETION: dict[str, tuple[object, ...]] = _COMMON | {
+    "suffix": ("",),
+    "best_of": (1,),  # or equal to n: see `schemas/read.py`
+    "add_special_tokens": (True,),
+    "response_format": ({"type": "text"},),
+}
+
+CHAT: dict[str, tuple[object, ...]] = _COMMON | {
+    "tools": ([],),
+    "tool_choice": ("none",),
+    "functions": ([],),
+    "function_call": ("none",),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "audio": (),
+    "prediction": (),
+    "reasoning_effort": (),
+    "reasoning": (),
+    "include_reasoning": (True,),
+    "verbosity": (),
+    "web_search_options": (),
+    "moderation": (),
+    "best_of": (1,),
+    "echo": (False,),
+    "add_special_tokens": (False,),
+    "continue_final_message": (False,),
+    "chat_template": (),
+    "documents": ([],),
+}
+
+
+def refuse(fields: Mapping[str, object], neutral: Mapping[str, tuple[object, ...]]) -> dict[str, object]:
+    """The fields without those that ask for nothing.
+
+    Raises:
+        BadRequest: names a field that asks for something this server does not do.
+    """
+    kept = {}
+    for name, value in fields.items():
+        if name in INERT:
+            continue
+        if name not in neutral:
+            kept[name] = value
+        elif not any(type(value) is type(idle) and value == idle for idle in neutral[name]):
+            raise BadRequest(f"{name} is not supported by this server", name, "unsupported_parameter")
+    return kept

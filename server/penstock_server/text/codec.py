@@ -1,0 +1,34 @@
+"""`TextCodec`: encode prompts and open answers' texts. What the server, and the engine in process, need of text."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from penstock_server.text.answer_text import AnswerText
+from penstock_server.text.detokenizer import open_detokenizer
+from penstock_server.text.tokenizer import Tokenizer
+
+
+class TextCodec:
+    """A checkpoint's text in both directions."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def load(cls, folder: Path) -> "TextCodec":
+        """The codec of a checkpoint folder; raises `TokenizerError`."""
+        return cls(Tokenizer.load(folder))
+
+    def encode(self, text: str) -> list[int]:
+        """A prompt's token ids, special tokens added as the tokenizer says."""
+        return self.tokenizer.encode(text)
+
+    def open_stream(
+        self, stop: Sequence[str] = (), *, min_tokens: int = 0, is_continuation: bool = False
+    ) -> AnswerText:
+        """The text of a new answer that ends before the first of the `stop` strings.
+
+        `is_continuation`: see `open_detokenizer`.
+        """
+        detokenizer = open_detokenizer(self.tokenizer.vocabulary, is_continuation=is_continuation)
+        return AnswerText(detokenizer, stop, min_tokens)

@@ -1,0 +1,102 @@
+"""Incremental decoding: token ids in, pieces of text out, for one answer.
+
+Invariant: the pieces joined with `finish()` are exactly `tokenizer.decode(ids)`, special tokens skipped. No piece
+splits a character, and U+FFFD is given out only when no later token could have made it a character.
+"""
+
+import codecs
+from typing import Protocol
+
+from penstock_server.text.vocabulary import ByteVocabulary, PieceVocabulary, Vocabulary
+
+
+class Detokenizer(Protocol):
+    """The text of one answer so far."""
+
+    def push(self, token_id: int) -> str:
+        """The text that is certain once this token is known; may be empty."""
+        ...
+
+    def finish(self) -> str:
+        """The rest: what an unfinished character decodes to."""
+        ...
+
+
+def open_detokenizer(vocabulary: Vocabulary, *, is_continuation: bool = False) -> Detokenizer:
+    """A decoder for one answer.
+
+    Args:
+        is_continuation: the answer goes on after a text, so that it keeps the leading space which a SentencePiece
+            tokenizer drops at the start of a text: it equals decode(prompt + answer) without decode(prompt).
+    """
+    if isinstance(vocabulary, ByteVocabulary):
+        return ByteDetokenizer(vocabulary)
+    return PieceDetokenizer(vocabulary, is_at_start=not is_continuation)
+
+
+class ByteDetokenizer:
+    """For byte-level vocabularies. Python's incremental decoder and Rust's `from_utf8_lossy`, which `tokenizers` uses,
+    both replace each maximal ill-formed part by one U+FFFD (Unicode 15, section 3.9)."""
+
+    __slots__ = ("_decode", "_vocabulary")
+
+    def __init__(self, vocabulary: ByteVocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+
+    def push(self, token_id: int) -> str:
+        return self._decode(self._vocabulary.piece(token_id))
+
+    def finish(self) -> str:
+        return self._decode(b"", True)
+
+
+class PieceDetokenizer:
+    """For piece vocabularies. A run of byte tokens is held until it ends: `tokenizers` reads the run as UTF-8 as a
+    whole and, if any of it is ill-formed, replaces every byte of it."""
+
+    __slots__ = ("_is_at_start", "_num_to_strip", "_run", "_separator", "_vocabulary")
+
+    def __init__(self, vocabulary: PieceVocabulary, *, is_at_start: bool) -> None:
+        self._vocabulary = vocabulary
+        self._run = bytearray()
+        self._is_at_start = is_at_start
+        self._num_to_strip = vocabulary.rules.num_stripped if is_at_start else 0
+        self._separator = vocabulary.rules.separator
+
+    def push(self, token_id: int) -> str:
+        piece = self._vocabulary.piece(token_id)
+        if piece is None:
+            return ""
+        if isinstance(piece, int):
+            self._run.append(piece)
+            return ""
+        text = self._end_run() if self._run else ""
+        if self._is_at_start:
+            self._is_at_start = False
+            text += piece if text else self._vocabulary.first_piece(token_id)
+        else:
+            text += self._separator + piece
+        return self._strip(text) if self._num_to_strip else text
+
+    def finish(self) -> str:
+        text = self._end_run() if self._run else ""
+        return self._strip(text) if self._num_to_strip else text
+
+    def _end_run(self) -> str:
+        run = bytes(self._run)
+        self._run.clear()
+        try:
+            return run.decode()
+        except UnicodeDecodeError:
+            return "\ufffd" * len(run)
+
+    def _strip(self, text: str) -> str:
+        character = self._vocabulary.rules.stripped
+        while text and self._num_to_strip:
+            if text[0] != character:
+                self._num_to_strip = 0
+                break
+            text = text[1:]
+            self._num_to_strip -= 1
+        return text
