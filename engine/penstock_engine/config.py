@@ -78,3 +78,4 @@ class EngineStats:
     num_prefix_query_tokens: int = 0
     num_prefix_hit_tokens: int = 0
     last_step_seconds: float = 0.0
+    total_step_seconds: float = 0.0

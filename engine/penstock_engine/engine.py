@@ -54,6 +54,7 @@ class Engine:
         self._num_generated_tokens = 0
         self._num_steps = 0
         self._last_step_seconds = 0.0
+        self._total_step_seconds = 0.0
         self._pace = Pace()
 
     @property
@@ -76,6 +77,7 @@ class Engine:
             num_prefix_query_tokens=self._scheduler.num_prefix_query_tokens,
             num_prefix_hit_tokens=self._scheduler.num_prefix_hit_tokens,
             last_step_seconds=self._last_step_seconds,
+            total_step_seconds=self._total_step_seconds,
         )
 
     def add(self, request: GenerationRequest) -> None:
@@ -124,6 +126,7 @@ class Engine:
         ]
         self._num_steps += 1
         self._last_step_seconds = time.perf_counter() - started
+        self._total_step_seconds += self._last_step_seconds
         return outputs
 
     def check(self) -> None:

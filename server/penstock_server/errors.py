@@ -84,7 +84,7 @@ def as_api_error(error: Exception) -> ApiError:
         case ApiError():
             return error
         case ParameterError():
-            return BadRequest(error.message, dotted(error.param), "invalid_value")
+            return BadRequest(f"{dotted(error.param)}: {error.message}", dotted(error.param), "invalid_value")
         case RequestRefused():
             return BadRequest(error.message, dotted(error.param), "invalid_value")
         case QueueFull():

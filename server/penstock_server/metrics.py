@@ -89,6 +89,7 @@ class _EngineCollector(Collector):
             yield GaugeMetricFamily(f"penstock_engine_{name}", text, value)
         for name, text, count in (
             ("steps", "Engine steps", stats.num_steps),
+            ("step_seconds", "Seconds spent in engine steps", stats.total_step_seconds),
             ("preemptions", "Sequences preempted", stats.num_preemptions),
             ("prompt_tokens", "Prompt tokens accepted", stats.num_prompt_tokens),
             ("generated_tokens", "Tokens generated", stats.num_generated_tokens),
