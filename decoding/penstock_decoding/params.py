@@ -17,6 +17,10 @@ from penstock_decoding.strategies import STRATEGIES
 
 MAX_SEED = 2**63 - 1
 
+# Processors that leave only the likeliest tokens. What excludes tokens by name must come before them: after them it
+# could exclude all that is left.
+CUTTERS = frozenset(("top_k", "top_p", "min_p"))
+
 # Flat field -> (processor, its parameter, the values that mean "not asked for").
 FLAT_FIELDS: dict[str, tuple[str, str, tuple[object, ...]]] = {
     "min_tokens": ("min_tokens", "count", (0,)),
@@ -29,6 +33,7 @@ FLAT_FIELDS: dict[str, tuple[str, str, tuple[object, ...]]] = {
     "top_p": ("top_p", "mass", (1.0,)),
     "min_p": ("min_p", "share", (0.0,)),
 }
+OTHER_FIELDS = ("n", "seed", "num_logprobs", "decoding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,10 @@ def read_decoding(fields: Mapping[str, object], *, vocab_size: int, max_choices:
     Raises:
         ParameterError: names the field.
     """
+    known = (*FLAT_FIELDS, *OTHER_FIELDS)
+    for name in fields:
+        if name not in known:
+            raise ParameterError(name, unknown_name("decoding field", name, known))
     given = {name: value for name, value in fields.items() if value is not None}
     seed = given.pop("seed", None)
     num_logprobs = given.pop("num_logprobs", None)
@@ -71,18 +80,19 @@ def read_decoding(fields: Mapping[str, object], *, vocab_size: int, max_choices:
     if not isinstance(decoding, Mapping):
         raise ParameterError("decoding", "must be an object")
     n = given.pop("n", None)
-    strategy = _read_strategy(decoding, n, greedy=given.get("temperature") == 0, max_choices=max_choices)
+    strategy = _read_strategy(decoding, n, greedy=_is_zero(given.get("temperature")), max_choices=max_choices)
     if "chain" in decoding:
-        clash = [name for name in given if name in FLAT_FIELDS]
-        if clash:
-            raise ParameterError(clash[0], f"{clash[0]} and decoding.chain both shape the distribution; give one")
+        if given:
+            clash = next(iter(given))
+            raise ParameterError(clash, f"{clash} and decoding.chain both shape the distribution; give one")
         chain = _read_chain(decoding["chain"])
     else:
         chain = _default_chain(given, is_greedy=strategy.name == "greedy")
-    for step in chain:
+    for i, step in enumerate(chain):
         if isinstance(step.params, NamesTokens):
-            _check_vocabulary(step, vocab_size)
-    return DecodingParams(strategy, chain, _read_seed(seed), _read_num_logprobs(num_logprobs))
+            path = f"decoding.chain[{i}].{step.name}" if "chain" in decoding else step.name
+            _check_vocabulary(step.params, path, vocab_size)
+    return DecodingParams(strategy, chain, _read_seed(seed), _read_num_logprobs(num_logprobs, vocab_size))
 
 
 def _read_strategy(decoding: Mapping[str, object], n: object, *, greedy: bool, max_choices: int) -> Step:
@@ -119,6 +129,9 @@ def _read_chain(value: object) -> tuple[Step, ...]:
             raise ParameterError(f"{path}.{name}", unknown_name("processor", str(name), PROCESSORS))
         if any(step.name == name for step in steps):
             raise ParameterError(f"{path}.{name}", "stands twice in the chain")
+        cutter = next((step.name for step in steps if step.name in CUTTERS), None)
+        if name == "min_tokens" and cutter is not None:
+            raise ParameterError(f"{path}.{name}", f"must come before {cutter}, which could leave only stop tokens")
         steps.append(Step(name, read_params(PROCESSORS[name].Params, params, f"{path}.{name}")))
     return tuple(steps)
 
@@ -126,10 +139,8 @@ def _read_chain(value: object) -> tuple[Step, ...]:
 def _default_chain(given: Mapping[str, object], *, is_greedy: bool) -> tuple[Step, ...]:
     arguments: dict[str, dict[str, object]] = {}
     for field, value in given.items():
-        if field not in FLAT_FIELDS:
-            raise ParameterError(field, unknown_name("decoding field", field, FLAT_FIELDS))
         processor, parameter, idle = FLAT_FIELDS[field]
-        if is_greedy and processor == "temperature" and value == 0:
+        if is_greedy and processor == "temperature" and _is_zero(value):
             continue
         checked = _read_flat(field, processor, parameter, value)
         if getattr(checked, parameter) not in idle:
@@ -141,10 +152,14 @@ def _default_chain(given: Mapping[str, object], *, is_greedy: bool) -> tuple[Ste
     )
 
 
-def _check_vocabulary(step: Step, vocab_size: int) -> None:
-    for token in step.params.named_tokens():
+def _is_zero(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0
+
+
+def _check_vocabulary(params: NamesTokens, path: str, vocab_size: int) -> None:
+    for token in params.named_tokens():
         if not 0 <= token < vocab_size:
-            raise ParameterError(step.name, f"token id {token} is outside the vocabulary of {vocab_size}")
+            raise ParameterError(path, f"token id {token} is outside the vocabulary of {vocab_size}")
 
 
 def _read_flat(field: str, processor: str, parameter: str, value: object) -> Any:
@@ -163,9 +178,11 @@ def _read_seed(value: object) -> int:
     return value
 
 
-def _read_num_logprobs(value: object) -> int | None:
+def _read_num_logprobs(value: object, vocab_size: int) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ParameterError("logprobs", "must be a non-negative integer")
+        raise ParameterError("num_logprobs", "must be a non-negative integer")
+    if value > vocab_size:
+        raise ParameterError("num_logprobs", f"must be at most {vocab_size}, the size of the vocabulary")
     return value

@@ -21,13 +21,14 @@ T = TypeVar("T")
 def read_params(cls: type[T], value: object, path: str) -> T:
     """An instance of the parameter class `cls` from a JSON value.
 
-    A class with exactly one required field also takes that field's bare value: `{"top_k": 40}`.
+    A class with exactly one required field also takes that field's bare value: `{"top_k": 40}`, or the bare object if
+    that field is a dict and the only one: `{"logit_bias": {"50256": -100}}`.
 
     Raises:
         ParameterError: names the offending path.
     """
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # every Params is a dataclass
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or _is_bare_dict(cls, fields, value):
         required = [name for name, f in fields.items() if _is_required(f)]
         if len(required) != 1:
             raise ParameterError(path, f"must be an object with the keys {_listed(fields)}")
@@ -47,6 +48,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """The message for an unknown name: the nearest known one, or else all of them."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"unknown {kind}; did you mean {close[0]!r}?" if close else f"unknown {kind}; known: {_listed(known)}"
+
+
+def _is_bare_dict(cls: type, fields: Mapping[str, object], value: Mapping[object, object]) -> bool:
+    return len(fields) == 1 and not value.keys() & fields and typing.get_origin(_hints(cls)[next(iter(fields))]) is dict
 
 
 def _is_required(field: "dataclasses.Field[Any]") -> bool:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from penstock_decoding.best import best_tokens
 from penstock_decoding.chain import merge_chains
 from penstock_decoding.draw import draw_tokens
 from penstock_decoding.params import Step
@@ -74,7 +75,11 @@ class Sampler:
             if plan is not None:
                 plan.apply(scores)
         peaks = scores.amax(-1)
-        is_valid = peaks.isfinite().tolist()
+        is_finite = peaks.isfinite()
+        is_valid = is_finite.tolist()
+        if not all(is_valid):
+            # NaN has no place in a cumulative sum: the search would end past the vocabulary and fail the whole batch.
+            scores[~is_finite], peaks[~is_finite] = 0.0, 0.0
         drawn = _draw_sampled(scores, peaks, rows) | _draw_best(scores, rows)
         return [RowDraws(*drawn[i], *model.of(i, drawn[i][0]), is_valid=is_valid[i]) for i in range(len(rows))]
 
@@ -133,8 +138,9 @@ def _draw_best(scores: Tensor, rows: Sequence[SampleRow]) -> dict[int, Draws]:
     several = [i for i, count in best.items() if count > 1]
     if several:
         chosen = scores[torch.tensor(several, device=scores.device)]
-        values, ids = chosen.topk(max(best[i] for i in several), dim=-1)
-        logprobs = (values - chosen.logsumexp(-1, keepdim=True)).cpu().numpy()
+        ids = best_tokens(chosen, max(best[i] for i in several))
+        # Not logsumexp: its sum is split among threads when the rows are few, so it rounds by what shares the batch.
+        logprobs = chosen.log_softmax(-1).gather(-1, ids).cpu().numpy()
         drawn |= {
             i: (row_ids[: best[i]], row_logprobs[: best[i]])
             for i, row_ids, row_logprobs in zip(several, ids.cpu().numpy(), logprobs, strict=True)
@@ -152,8 +158,8 @@ class _ModelLogprobs:
         if asking:
             chosen = scores[torch.tensor(list(asking), device=scores.device)]
             self._logprobs = chosen.log_softmax(-1)
-            values, ids = self._logprobs.topk(max(asking.values()), dim=-1)
-            self._top_ids, self._top_values = ids.tolist(), values.tolist()
+            ids = best_tokens(self._logprobs, max(asking.values()))
+            self._top_ids, self._top_values = ids.tolist(), self._logprobs.gather(-1, ids).tolist()
 
     def of(self, row: int, tokens: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[tuple[int, float], ...]]:
         """The log-probabilities of these tokens, and the row's likeliest."""

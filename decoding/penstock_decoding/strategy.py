@@ -66,7 +66,7 @@ class Branches:
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
-    """Which tokens end an answer, and after how many it ends anyway."""
+    """Which tokens end an answer once it has `min_tokens` others, and after how many it ends anyway."""
 
     token_ids: NDArray[np.int64]
     min_tokens: int
@@ -75,7 +75,7 @@ class StopRule:
     def finishes(self, tokens: NDArray[np.int64], num_generated: int) -> NDArray[np.int64]:
         """For each token the `Finish` it brings as the answer's `num_generated`-th token."""
         finish = np.full(tokens.shape, Finish.LENGTH if num_generated >= self.max_tokens else Finish.OPEN, np.int64)
-        if num_generated >= self.min_tokens:
+        if num_generated > self.min_tokens:
             finish[np.isin(tokens, self.token_ids)] = Finish.STOP
         return finish
 

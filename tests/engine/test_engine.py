@@ -142,7 +142,7 @@ def test_stop_tokens_end_an_answer_and_are_reported() -> None:
 
 
 def test_min_tokens_keeps_stop_tokens_away() -> None:
-    """A distribution that wants to stop at once is held off for exactly min_tokens - 1 tokens."""
+    """A distribution that wants to stop at once is held off for exactly min_tokens tokens."""
 
     def eager(prefix: Sequence[int]) -> NDArray[np.float32]:
         scores = noise(prefix)
@@ -152,7 +152,7 @@ def test_min_tokens_keeps_stop_tokens_away() -> None:
     engine = make_engine(script=eager)
     request = make_request("a", [1], {"temperature": 0, "min_tokens": 4}, min_tokens=4, max_tokens=9)
     answer = token_ids(run_all(engine, [request])["a", 0])
-    assert answer.index(END) == 3
+    assert answer.index(END) == 4
 
 
 def test_logprobs_are_the_models_own_whatever_the_chain() -> None:

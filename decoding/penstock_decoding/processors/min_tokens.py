@@ -1,4 +1,4 @@
-"""min_tokens: no token that would end the answer is chosen before the answer has so many tokens."""
+"""min_tokens: no token that ends the answer is chosen before it has so many others, as in transformers and vLLM."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MinTokensParams:
-    """`count`: tokens an answer has at least, its last one included."""
+    """`count`: tokens an answer has at least before the one that ends it."""
 
     count: int
 
@@ -29,7 +29,7 @@ class MinTokens:
     Params = MinTokensParams
 
     def plan(self, asks: Sequence[Ask[MinTokensParams]]) -> "MinTokensPlan | None":
-        short = [ask.row for ask in asks if len(ask.row.output) + 1 < ask.params.count]
+        short = [ask.row for ask in asks if len(ask.row.output) < ask.params.count]
         pairs = [(row.index, token) for row in short for token in row.stop_token_ids]
         return MinTokensPlan(*zip(*pairs, strict=True)) if pairs else None
 

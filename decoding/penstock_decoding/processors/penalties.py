@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PenaltiesParams:
-    """`repetition` above 0 and at most 10 (1: none); `presence` and `frequency` between -2 and 2 (0: none)."""
+    """`repetition` between 0.01 and 10 (1: none); `presence` and `frequency` between -2 and 2 (0: none)."""
 
     repetition: float = 1.0
     presence: float = 0.0
     frequency: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.repetition <= 10:
-            raise ParameterError("repetition", "must be above 0 and at most 10")
+        if not 0.01 <= self.repetition <= 10:
+            raise ParameterError("repetition", "must be between 0.01 and 10")
         for name, value in (("presence", self.presence), ("frequency", self.frequency)):
             if not -2 <= value <= 2:
                 raise ParameterError(name, "must be between -2 and 2")

@@ -14,6 +14,8 @@ from penstock_decoding.tensors import RowSelection, float_tensor
 if TYPE_CHECKING:
     from torch import Tensor
 
+SMALLEST = 2.0**-126
+
 
 @dataclass(frozen=True, slots=True)
 class TemperatureParams:
@@ -47,7 +49,8 @@ class TemperaturePlan:
 
     def __init__(self, rows: Sequence[int], temperatures: Sequence[float]) -> None:
         self._rows = RowSelection(rows)
-        self._temperatures = temperatures
+        # Below the smallest normal float32 a temperature would round to 0, and 0 / 0 is no probability.
+        self._temperatures = [max(temperature, SMALLEST) for temperature in temperatures]
 
     def apply(self, scores: "Tensor") -> None:
         values = self._rows.take(scores)

@@ -58,8 +58,9 @@ class TopPPlan:
 
 def _nucleus_floor(values: "Tensor", masses: "Tensor") -> "Tensor":
     """The lowest score inside each row's nucleus, [rows, 1]."""
-    total = values.logsumexp(-1, keepdim=True)
     likeliest = values.topk(min(FIRST_LOOK, values.shape[-1]), dim=-1).values
+    # Not logsumexp: its sum is split among threads when the rows are few, so it rounds by what shares the batch.
+    total = likeliest[:, :1] - values.log_softmax(-1).amax(-1, keepdim=True)
     reached = (likeliest - total).exp().cumsum(-1)
     is_wide = (reached[:, -1:] < masses).squeeze(-1)
     floor = _floor_of(likeliest, reached, masses)
