@@ -9,7 +9,7 @@ from penstock_decoding.params import DecodingParams
 class StopConditions:
     """When an answer ends, told in tokens (stop strings are matched by whoever turns tokens into text).
 
-    `token_ids` end an answer that has at least `min_tokens` tokens; the ending token is the answer's last one.
+    `token_ids` end an answer that has at least `min_tokens` tokens before; the ending token is the answer's last one.
     `max_tokens` is the most tokens generated for one answer, at least 1.
     """
 

@@ -1,0 +1,75 @@
+"""`ForwardBatch`: one step's tokens as tensors, and `pack_batch`, which makes it from the scheduler's numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from penstock_kernels import AttentionBatch
+from penstock_models.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardBatch:
+    """The tokens of a step, T in all, sequence after sequence.
+
+    token_ids: [T] int64.
+    positions: [T] int64.
+    slot_mapping: [T] int64, block id * block_size + offset: where each token's key and value go.
+    logit_rows: [R] int64, which of the T tokens need logits, in the order wanted; None for all T in order.
+    attention: where the keys lie.
+    """
+
+    token_ids: Tensor
+    positions: Tensor
+    slot_mapping: Tensor
+    logit_rows: Tensor | None
+    attention: AttentionBatch
+
+
+def pack_batch(
+    token_ids: NDArray[np.int64],
+    query_lens: Sequence[int],
+    context_lens: Sequence[int],
+    block_tables: Sequence[Sequence[int]],
+    logit_rows: Sequence[int],
+    spec: ModelSpec,
+    block_size: int,
+    device: torch.device,
+) -> ForwardBatch:
+    """Make the tensors of a step.
+
+    Args:
+        token_ids: [T], the new tokens of each sequence, one sequence after another.
+        query_lens: new tokens of each sequence.
+        context_lens: keys visible to each sequence's last new token, this step's tokens included.
+        block_tables: block ids of each sequence, enough for its context_len; more are allowed.
+        logit_rows: indices into the T tokens.
+
+    Raises:
+        ValueError: the lengths contradict each other (see `AttentionBatch.build`).
+    """
+    attention = AttentionBatch.build(
+        query_lens,
+        context_lens,
+        block_tables,
+        block_size=block_size,
+        windows=dict.fromkeys(spec.windows),
+        queries_per_key=spec.num_heads // spec.num_kv_heads,
+        device=device,
+    )
+    positions = attention.positions()
+    if len(positions) != len(token_ids):
+        raise ValueError(f"{len(token_ids)} tokens, but the query lengths add up to {len(positions)}")
+    rows = np.asarray(logit_rows, dtype=np.int64)
+    all_rows = len(rows) == len(positions) and bool((rows == np.arange(len(rows))).all())
+    return ForwardBatch(
+        token_ids=torch.from_numpy(token_ids).to(device),
+        positions=torch.from_numpy(positions).to(device),
+        slot_mapping=torch.from_numpy(attention.slots(positions)).to(device),
+        logit_rows=None if all_rows else torch.from_numpy(rows).to(device),
+        attention=attention,
+    )
