@@ -1,6 +1,6 @@
 """`Kernels`: the table of ops, passed in as a value. There is no global choice and no silent fallback."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -24,7 +24,7 @@ from penstock_kernels.rotary import reference as rotary
 from penstock_kernels.write_kv import WriteKv
 from penstock_kernels.write_kv import reference as write_kv
 
-KernelChoice = Literal["auto", "reference"]
+KernelChoice = Literal["auto", "reference", "invariant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,11 @@ class Kernels:
             copy_blocks=copy_blocks.copy_blocks,
         )
 
+    @classmethod
+    def invariant(cls) -> "Kernels":
+        """The reference on a CPU with bf16 instructions, with a token's bits independent of what shares its batch."""
+        return replace(cls.reference(), name="invariant", pack_linear=linear.pack_linear_invariant)
+
 
 def select_kernels(choice: KernelChoice, device: torch.device) -> Kernels:
     """The table for a choice. `auto` is the fastest table that runs on `device`: today the reference on every device.
@@ -69,6 +74,10 @@ def select_kernels(choice: KernelChoice, device: torch.device) -> Kernels:
     Raises:
         ValueError: no table has that name.
     """
-    if choice not in ("auto", "reference"):
-        raise ValueError(f"unknown kernels {choice!r} for {device}; known: auto, reference")
-    return Kernels.reference()
+    match choice:
+        case "auto" | "reference":
+            return Kernels.reference()
+        case "invariant":
+            return Kernels.invariant()
+        case _:
+            raise ValueError(f"unknown kernels {choice!r} for {device}; known: auto, reference, invariant")

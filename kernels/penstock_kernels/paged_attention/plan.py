@@ -14,9 +14,13 @@ from torch import Tensor
 
 IntArray = NDArray[np.int64]
 
-# Key lengths are padded to a multiple of this (a vector register of float32), so that a row's sums are formed in the
-# same order whatever the others' lengths are.
-KEY_MULTIPLE = 16
+# Keys begin and end at absolute multiples of this, the depth of a bf16 matrix tile (two vector registers of float32). A
+# query's sums are then formed in the same order whatever its neighbours' lengths are and wherever its chunk begins: in
+# bf16 on AMX a token has the same bits alone, in a chunk and in the whole prompt. With 16, some differed.
+KEY_MULTIPLE = 32
+# The queries of a long row are padded to a multiple of this: a product with a single row, which a tail of one query
+# would be, takes another routine with other sums.
+QUERY_MULTIPLE = 16
 # Sequences with more new tokens than this have enough work for a call of their own.
 MAX_SHARED_QUERY_LEN = 16
 # One more call costs about as much as gathering and attending this many padded keys (30 us against 0.06 to 0.3 us).
@@ -29,10 +33,9 @@ class AttentionGroup:
 
     tokens: [num_rows * query_len] which of the step's tokens these are, or None for all of them in order.
     slots: [num_rows * key_len] cache slots of the keys, row after row.
-    mask: added to the scores. None if nothing is masked but what `causal` says; [num_rows, 1, queries, key_len] where
-        rows share a call (queries = query_len * query heads per key head, or 1 if query_len is 1); [query_len, key_len]
-        for a single long row.
-    causal: a single row without earlier keys and without window, which needs no mask in memory.
+    mask: added to the scores. None if nothing is masked; [num_rows, 1, queries, key_len] where rows share a call
+        (queries = query_len * query heads per key head, or 1 if query_len is 1); for a single long row [query_len
+        rounded up to QUERY_MULTIPLE, key_len], where the rows past query_len mean nothing.
     """
 
     num_rows: int
@@ -41,7 +44,6 @@ class AttentionGroup:
     tokens: Tensor | None
     slots: Tensor
     mask: Tensor | None
-    causal: bool
 
 
 def plan_groups(
@@ -61,7 +63,7 @@ def plan_groups(
     """
     # The first key that the first new token sees.
     first_keys = np.zeros_like(context_lens) if window is None else context_lens - query_lens + 1 - window
-    np.maximum(first_keys, 0, out=first_keys)
+    np.maximum(first_keys // KEY_MULTIPLE * KEY_MULTIPLE, 0, out=first_keys)
     all_key_lens = context_lens - first_keys
     first_tokens = np.cumsum(query_lens) - query_lens
     groups = []
@@ -69,7 +71,7 @@ def plan_groups(
         whole = len(rows) == len(query_lens)
         query_len, key_lens = int(query_lens[rows[0]]), all_key_lens[rows]
         shared = query_len <= MAX_SHARED_QUERY_LEN
-        key_len = round_up(int(key_lens.max())) if shared else int(key_lens[0])
+        key_len = round_up(int(key_lens.max()))
         offsets = np.arange(key_len)
         slots = key_slots if whole else key_slots[rows]
         if window is None:
@@ -82,9 +84,8 @@ def plan_groups(
         if padded:
             slots = np.where(own, slots, key_slots[rows, context_lens[rows] - 1, None])
 
-        causal = not shared and window is None and key_len == query_len
         mask = None
-        if query_len > 1 and not causal:
+        if query_len > 1 or window is not None:
             mask = _mask(_visible(key_lens, query_len, offsets, window), queries_per_key if shared else 1, device)
         elif padded:
             mask = _mask(own[:, None], 1, device)
@@ -97,7 +98,6 @@ def plan_groups(
                 tokens=None if tokens is None else torch.from_numpy(tokens).to(device),
                 slots=torch.from_numpy(slots.reshape(-1)).to(device),
                 mask=mask,
-                causal=causal,
             )
         )
     return tuple(groups)
@@ -145,7 +145,7 @@ def _mask(visible: NDArray[np.bool_], queries_per_key: int, device: torch.device
     mask = np.where(visible, np.float32(0), np.float32(-np.inf))
     num_rows, query_len, key_len = mask.shape
     if query_len > MAX_SHARED_QUERY_LEN:
-        return torch.from_numpy(mask[0]).to(device)
+        return torch.from_numpy(np.pad(mask[0], ((0, -query_len % QUERY_MULTIPLE), (0, 0)))).to(device)
     if query_len > 1:
         mask = np.repeat(mask, queries_per_key, axis=1)
     return torch.from_numpy(mask.reshape(num_rows, 1, -1, key_len)).to(device)

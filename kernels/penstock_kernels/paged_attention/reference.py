@@ -29,23 +29,26 @@ def _attend(q: Tensor, cache: Tensor, group: AttentionGroup, scale: float) -> Te
 
     if group.query_len > MAX_SHARED_QUERY_LEN:
         # One row. Key heads take the place of the batch, so that their query heads can share them by a stride of 0.
+        assert group.mask is not None, "a long row has a mask"
         grouped = q.view(tokens, key_heads, -1, head_size).permute(1, 2, 0, 3)
+        grouped = F.pad(grouped, (0, 0, 0, len(group.mask) - tokens))
         shape = (key_heads, heads // key_heads, group.key_len, head_size)
         out = F.scaled_dot_product_attention(
             grouped,
             keys.transpose(0, 1).expand(shape),
             values.transpose(0, 1).expand(shape),
             attn_mask=group.mask,
-            is_causal=group.causal,
             scale=scale,
         )
-        return out.permute(2, 0, 1, 3).reshape(q.shape)
+        return out[:, :, :tokens].permute(2, 0, 1, 3).reshape(q.shape).contiguous()
 
     # The query heads that share a key head stand as further query rows of that head.
     if group.query_len == 1:
         grouped = q.view(tokens, key_heads, -1, head_size)
+        if heads == key_heads:  # a second row beside a single one: see QUERY_MULTIPLE
+            grouped = grouped.expand(-1, -1, 2, -1)
         out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=group.mask, scale=scale)
-        return out.reshape(q.shape)
+        return out[:, :, : heads // key_heads].reshape(q.shape).contiguous()
     grouped = q.view(group.num_rows, group.query_len, key_heads, -1, head_size).transpose(1, 2).flatten(2, 3)
     out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=group.mask, scale=scale)
     return out.view(group.num_rows, key_heads, group.query_len, -1, head_size).transpose(1, 2).reshape(q.shape)
