@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from penstock_decoding.best import best_tokens
+from penstock_decoding.best import best_token, best_tokens
 from penstock_decoding.chain import merge_chains
 from penstock_decoding.draw import draw_tokens
 from penstock_decoding.params import Step
@@ -132,7 +132,7 @@ def _draw_best(scores: Tensor, rows: Sequence[SampleRow]) -> dict[int, Draws]:
     single = [i for i, count in best.items() if count == 1]
     if single:
         chosen = scores if len(single) == len(rows) else scores[torch.tensor(single, device=scores.device)]
-        tokens = chosen.argmax(-1).cpu().numpy()
+        tokens = best_token(chosen).cpu().numpy()
         nothing = np.full(1, np.nan, np.float32)
         drawn |= {i: (tokens[place : place + 1], nothing) for place, i in enumerate(single)}
     several = [i for i, count in best.items() if count > 1]

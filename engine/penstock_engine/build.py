@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import torch
 
@@ -11,7 +12,7 @@ from penstock_engine.errors import EngineStartError
 from penstock_engine.limits import Limits
 from penstock_engine.memory import CPU_SHARE, GPU_SHARE, available_cpu_bytes, cache_size
 from penstock_engine.model_runner import ModelRunner
-from penstock_kernels import select_kernels
+from penstock_kernels import Kernels, select_kernels
 from penstock_models.errors import CheckpointError
 from penstock_models.hub import HubError, resolve_folder
 from penstock_models.kv_cache import KVCache
@@ -21,6 +22,11 @@ from penstock_models.loader import LoadedModel, load_checkpoint
 MAX_ROWS = {"cpu": 64, "cuda": 256}
 # A chunk of 512 tokens keeps a CPU's matrix units busy without holding decoding rows up for long.
 MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 8192}
+# Up to this size on disk, in bytes, weights stay in a CPU's caches, and a pass over them for every 32 prompt tokens
+# costs little; of larger models it about doubles the time that a prompt takes.
+SMALL_WEIGHTS = 32 * 2**20
+# Attention sums over fewer features than a bf16 matrix tile is deep take routines that depend on the number of rows.
+INVARIANT_HEAD_MULTIPLE = 32
 
 
 def build_engine(config: EngineConfig) -> tuple[Engine, EngineInfo]:
@@ -34,10 +40,9 @@ def build_engine(config: EngineConfig) -> tuple[Engine, EngineInfo]:
     device = _device(config)
     threads = config.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
-    kernels = select_kernels("auto", device)
     try:
         folder = resolve_folder(config.model, config.revision)
-        model = load_checkpoint(folder, dtype=config.dtype, device=device, kernels=kernels)
+        model, kernels = _load(config, folder, device)
     except (CheckpointError, HubError) as error:
         raise EngineStartError(str(error)) from error
     limits = _limits(config, model, device)
@@ -79,6 +84,26 @@ def _check(config: EngineConfig) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise EngineStartError(f"{name} is {value}, but must be at least 1")
+
+
+def _load(config: EngineConfig, folder: Path, device: torch.device) -> tuple[LoadedModel, Kernels]:
+    """The model, with invariant kernels if asked for, or if nothing was asked and they are as good as free."""
+    if config.batch_invariant or (config.batch_invariant is None and _is_small(folder)):
+        try:
+            kernels = select_kernels("invariant", device)
+            model = load_checkpoint(folder, dtype=config.dtype, device=device, kernels=kernels)
+            if model.spec.head_size % INVARIANT_HEAD_MULTIPLE:
+                raise ValueError(f"heads of {model.spec.head_size} features")
+            return model, kernels
+        except ValueError as error:
+            if config.batch_invariant:
+                raise EngineStartError(f"batch_invariant is not possible here for {error}") from error
+    kernels = select_kernels("auto", device)
+    return load_checkpoint(folder, dtype=config.dtype, device=device, kernels=kernels), kernels
+
+
+def _is_small(folder: Path) -> bool:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) <= SMALL_WEIGHTS
 
 
 def _device(config: EngineConfig) -> torch.device:

@@ -30,6 +30,9 @@ class EngineConfig:
     max_rows: int | None = field(default=None, metadata={"help": "most sequences running at once"})
     max_queue: int = field(default=1024, metadata={"help": "requests waiting before new ones get a 429"})
     prefix_caching: bool = field(default=True, metadata={"help": "share the cached blocks of equal prompt starts"})
+    batch_invariant: bool | None = field(
+        default=None, metadata={"help": "an answer's bits do not depend on what shares its batch or cache"}
+    )
     threads: int | None = field(default=None, metadata={"help": "CPU threads for the model"})
 
 

@@ -1,14 +1,15 @@
-"""`best_tokens`: the best of each row, whatever ties."""
+"""`best_tokens` and `best_token`: the best of each row, whatever ties."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from decoding_rows import NEVER, distinct_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock_decoding.best import best_tokens
+from penstock_decoding.best import BLOCK, best_token, best_tokens
 
 SCORES = st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, 1.0, -1.0, NEVER, math.inf])
 
@@ -43,3 +44,11 @@ def test_nan_is_no_error() -> None:
     """A row with NaN, which is refused elsewhere, still gives ids inside the vocabulary."""
     tokens = best_tokens(torch.tensor([[math.nan, 1.0, -math.nan, 2.0]]), 4)
     assert sorted(tokens[0].tolist()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("width", [1, BLOCK - 1, BLOCK, 3 * BLOCK, 3 * BLOCK + 1])
+def test_the_best_one_is_numpys_argmax(width: int) -> None:
+    """Few distinct values, so that most rows have ties within and between blocks: always the lowest id."""
+    scores = np.random.default_rng(width).integers(-2, 3, size=(50, width)).astype(np.float32)
+    scores[:5] = -np.inf
+    assert best_token(torch.from_numpy(scores)).tolist() == scores.argmax(-1).tolist()

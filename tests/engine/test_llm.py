@@ -12,6 +12,7 @@ from penstock_decoding.errors import ParameterError
 from penstock_engine.config import EngineConfig
 from penstock_engine.errors import EngineStartError, RequestFailed, RequestRefused
 from penstock_engine.llm import LLM
+from penstock_models.dtype import cpu_has_fast_bfloat16
 
 PROMPTS = [[5, 6, 7], list(range(1, 60)), [9] * 17, [200]]
 
@@ -160,3 +161,35 @@ def test_impossible_settings_do_not_start(folder: Path, oracle: Any) -> None:
     for name in ("max_rows", "threads", "max_queue", "block_size"):
         with pytest.raises(EngineStartError, match=name):
             LLM(EngineConfig(model=str(folder), **{name: 0}))  # type: ignore[arg-type]
+
+
+def bf16_results(folder: Path, *, batch_invariant: bool | None, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Sampled answers of a small bf16 model, in an engine of their own."""
+    config = EngineConfig(
+        str(folder), dtype="bfloat16", batch_invariant=batch_invariant, threads=1, max_batch_tokens=70, max_rows=70
+    )
+    fields = {"seed": 5, "temperature": 1.2, "top_p": 0.9}
+    results = LLM(config).generate(prompts, fields, max_tokens=20, ignore_eos=True, progress=False)
+    return [result.answers[0].token_ids for result in results]
+
+
+@pytest.mark.skipif(not cpu_has_fast_bfloat16(), reason="the CPU has no bf16 instructions")
+def test_small_bf16_models_are_batch_invariant_unless_told_otherwise(tmp_path: Path) -> None:
+    """70 rows in chunks of a budget that cuts prompts anywhere: each answer is the one it has alone, by default."""
+    write_checkpoint(tmp_path, "llama", head_dim=32)
+    prompts = [[1 + row % 50] * (1 + row % 37) + [row] for row in range(70)]
+    together = bf16_results(tmp_path, batch_invariant=None, prompts=prompts)
+    for row in range(0, 70, 10):
+        assert bf16_results(tmp_path, batch_invariant=True, prompts=[prompts[row]]) == [together[row]]
+    assert LLM(EngineConfig(str(tmp_path), dtype="bfloat16")).info.kernels == "invariant"
+    assert LLM(EngineConfig(str(tmp_path), dtype="bfloat16", batch_invariant=False)).info.kernels == "reference"
+
+
+def test_batch_invariance_is_refused_where_it_cannot_be_had(folder: Path, oracle: Any) -> None:
+    """In float32, and with heads that do not fill a matrix tile, asking for it is an error that says why."""
+    with pytest.raises(EngineStartError, match=r"batch_invariant.*float32"):
+        LLM(EngineConfig(str(folder), dtype="float32", batch_invariant=True))
+    assert LLM(EngineConfig(str(folder), dtype="float32")).info.kernels == "reference"
+    if cpu_has_fast_bfloat16():
+        with pytest.raises(EngineStartError, match="heads of 20"):
+            LLM(EngineConfig(str(folder), dtype="bfloat16", batch_invariant=True))
