@@ -36,5 +36,7 @@ class ServerContext:
 
 
 def _fingerprint(info: EngineInfo) -> str:
-    decided = (info.model, info.architecture, info.num_parameters, info.dtype, info.device, info.kernels, info.threads)
+    # Of the folder only its name, which for a hub snapshot is its commit: where it lies changes no answer.
+    name = Path(info.model).name
+    decided = (name, info.architecture, info.num_parameters, info.dtype, info.device, info.kernels, info.threads)
     return "fp_" + hashlib.sha256(repr(decided).encode()).hexdigest()[:12]
