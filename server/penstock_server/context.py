@@ -3,6 +3,7 @@
 import hashlib
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from penstock_engine.client_protocol import EngineClient
 from penstock_engine.config import EngineInfo
