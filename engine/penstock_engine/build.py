@@ -13,6 +13,7 @@ from penstock_engine.limits import Limits
 from penstock_engine.memory import CPU_SHARE, GPU_SHARE, available_cpu_bytes, cache_size
 from penstock_engine.model_runner import ModelRunner
 from penstock_kernels import Kernels, select_kernels
+from penstock_kernels.linear import NotInvariant
 from penstock_models.errors import CheckpointError
 from penstock_models.hub import HubError, resolve_folder
 from penstock_models.kv_cache import KVCache
@@ -93,9 +94,9 @@ def _load(config: EngineConfig, folder: Path, device: torch.device) -> tuple[Loa
             kernels = select_kernels("invariant", device)
             model = load_checkpoint(folder, dtype=config.dtype, device=device, kernels=kernels)
             if model.spec.head_size % INVARIANT_HEAD_MULTIPLE:
-                raise ValueError(f"heads of {model.spec.head_size} features")
+                raise NotInvariant(f"heads of {model.spec.head_size} features")
             return model, kernels
-        except ValueError as error:
+        except NotInvariant as error:
             if config.batch_invariant:
                 raise EngineStartError(f"batch_invariant is not possible here for {error}") from error
     kernels = select_kernels("auto", device)

@@ -11,6 +11,10 @@ from typing import Protocol
 from torch import Tensor
 
 
+class NotInvariant(Exception):
+    """Invariant kernels cannot be had; the message says for what, to follow the words "is not possible for"."""
+
+
 @dataclass(frozen=True, slots=True)
 class PackedLinear:
     """A weight ready to be applied. Only the table of kernels that packed it can apply it."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from penstock_kernels.linear import PackedLinear
+from penstock_kernels.linear import NotInvariant, PackedLinear
 
 # oneDNN splits the sum over inputs by the number of rows. Up to 32 it does so in one way for common shapes (256 to 8192
 # inputs and outputs were tried); at 33 rows a 576 x 3072 weight already gives other bits.
@@ -29,14 +29,14 @@ def pack_linear_invariant(weight: Tensor) -> PackedLinear:
     """As `pack_linear`, but a row's product has the same bits whatever the number of rows.
 
     Raises:
-        ValueError: no routine of this machine does so for this type, or shape; says which.
+        NotInvariant: no routine of this machine does so for this type, or shape; says which.
     """
     if not _prepacking_pays(weight):
-        raise ValueError(f"products of {str(weight.dtype).removeprefix('torch.')} weights on {weight.device.type}")
+        raise NotInvariant(f"products of {str(weight.dtype).removeprefix('torch.')} weights on {weight.device.type}")
     shape = (weight.shape[0], weight.shape[1])
     routine = _invariant_routine(shape, weight.dtype)
     if routine is None:
-        raise ValueError(f"products with weights of shape {shape[0]} x {shape[1]} on this CPU")
+        raise NotInvariant(f"products with weights of shape {shape[0]} x {shape[1]} on this CPU")
     return PackedLinear(torch.ops.mkldnn._reorder_linear_weight(weight), routine, shape)
 
 
