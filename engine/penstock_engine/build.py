@@ -24,7 +24,7 @@ MAX_ROWS = {"cpu": 64, "cuda": 256}
 # A chunk of 512 tokens keeps a CPU's matrix units busy without holding decoding rows up for long.
 MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 8192}
 # Up to this size on disk, in bytes, weights stay in a CPU's caches, and a pass over them for every 32 prompt tokens
-# costs little; of larger models it about doubles the time that a prompt takes.
+# costs little; the linear layers of a prompt of larger models took 1.3 to 3 times as long (docs/log.md).
 SMALL_WEIGHTS = 32 * 2**20
 # Attention sums over fewer features than a bf16 matrix tile is deep take routines that depend on the number of rows.
 INVARIANT_HEAD_MULTIPLE = 32
