@@ -8,9 +8,15 @@ from penstock_server.options import OptionError, read_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`penstock serve MODEL ...`, until a signal ends it."""
+    """`penstock serve MODEL ...`, until a signal ends it, or `penstock chat ...`, until its user does."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["chat"]:
+        # Knows nothing of servers and reads its own flags; serving needs none of what it loads.
+        from penstock_chat.cli import main as chat
+
+        return chat(given[1:], os.environ)
     try:
-        engine_config, server_config = read_options(sys.argv[1:] if arguments is None else arguments, os.environ)
+        engine_config, server_config = read_options(given, os.environ)
     except OptionError as error:
         print(f"penstock: {error}", file=sys.stderr)
         return 1

@@ -1,0 +1,1 @@
+"""What the user sees: replies while they come, and the lines around them. Nothing here asks a server."""
