@@ -100,7 +100,10 @@ class ProcessClient:
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
-        self._folder = Path(tempfile.mkdtemp(prefix="penstock-"))  # mode 0700: nobody else can reach the socket
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix="penstock-"))  # mode 0700: nobody else can reach the socket
+        except OSError as error:
+            raise EngineStartError(f"no temporary folder for the engine's socket: {error}") from None
         self._context = zmq.asyncio.Context()
         self._next_handle = 0
         self._answers: dict[int, asyncio.Future[Accepted]] = {}

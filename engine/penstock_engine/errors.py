@@ -22,7 +22,8 @@ class QueueFull(RequestError):
     """The bounded queue is full. `retry_after` is in whole seconds."""
 
     def __init__(self, num_waiting: int, retry_after: int) -> None:
-        super().__init__(f"the queue is full: {num_waiting} requests are waiting")
+        waiting = "1 request is" if num_waiting == 1 else f"{num_waiting} requests are"
+        super().__init__(f"the queue is full: {waiting} waiting")
         self.num_waiting = num_waiting
         self.retry_after = retry_after
 

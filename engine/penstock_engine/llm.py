@@ -64,7 +64,7 @@ class LLM:
         prompts: Iterable[Prompt],
         decoding: Mapping[str, object] | Sequence[Mapping[str, object]] = MappingProxyType({}),
         *,
-        max_tokens: int = 16,
+        max_tokens: int | Sequence[int] = 16,
         stop: Sequence[str] = (),
         stop_token_ids: Sequence[int] = (),
         ignore_eos: bool = False,
@@ -76,6 +76,7 @@ class LLM:
             prompts: texts, or token ids.
             decoding: the decoding fields of the HTTP API ("temperature", "top_p", "n", "seed", "num_logprobs", ...),
                 the same for all prompts, or one mapping per prompt.
+            max_tokens: the longest answer, for all prompts or one for each.
             progress: show a bar of finished prompts, with tokens per second.
 
         Raises:
@@ -87,12 +88,15 @@ class LLM:
         per_prompt = [decoding] * len(encoded) if isinstance(decoding, Mapping) else list(decoding)
         if len(per_prompt) != len(encoded):
             raise RequestRefused("decoding", f"{len(per_prompt)} mappings for {len(encoded)} prompts")
+        lengths = [max_tokens] * len(encoded) if isinstance(max_tokens, int) else list(max_tokens)
+        if len(lengths) != len(encoded):
+            raise RequestRefused("max_tokens", f"{len(lengths)} lengths for {len(encoded)} prompts")
         if stop and self._tokenizer is None:
             raise RequestRefused("stop", "stop strings need a tokenizer; give LLM one, or use stop_token_ids")
         ending = (*stop_token_ids, *(() if ignore_eos else self.info.eos_token_ids))
         requests = [
-            self._request(prompt, fields, max_tokens, ending)
-            for prompt, fields in zip(encoded, per_prompt, strict=True)
+            self._request(prompt, fields, length, ending)
+            for prompt, fields, length in zip(encoded, per_prompt, lengths, strict=True)
         ]
         return self._run({request.id: _Open(request, self._tokenizer, stop) for request in requests}, progress)
 

@@ -21,6 +21,7 @@ from penstock_models.errors import BrokenFile, MisshapedTensor, MissingFile
 
 # The limit of the safetensors library.
 MAX_HEADER_BYTES = 100_000_000
+_LFS_POINTER = b"version "  # how the small file begins that Git LFS leaves in place of a large one
 # Converted or transposed tensors pass through a buffer of about this size.
 STAGING_BYTES = 8 * 1024 * 1024
 
@@ -105,6 +106,8 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     with _open(path) as file:
         file_size = path.stat().st_size
         prefix = file.read(8)
+        if prefix == _LFS_POINTER:
+            raise BrokenFile(f"{path} is a Git LFS pointer: the large file itself was not fetched (git lfs pull)")
         header_size = int.from_bytes(prefix, "little")
         if len(prefix) < 8 or header_size < 2 or header_size > min(file_size - 8, MAX_HEADER_BYTES):
             raise BrokenFile(f"{path} is no safetensors file: {file_size} bytes, header of {header_size} bytes")

@@ -35,8 +35,13 @@ class ApiError(Exception):
 
 
 class BadRequest(ApiError):
+    """Says first which field it is about: clients show the message, and seldom `param`."""
+
     status = 400
     type = "invalid_request_error"
+
+    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(f"{param}: {message}" if param else message, param, code)
 
 
 class Unauthorized(ApiError):
@@ -84,7 +89,7 @@ def as_api_error(error: Exception) -> ApiError:
         case ApiError():
             return error
         case ParameterError():
-            return BadRequest(f"{dotted(error.param)}: {error.message}", dotted(error.param), "invalid_value")
+            return BadRequest(error.message, dotted(error.param), "invalid_value")
         case RequestRefused():
             return BadRequest(error.message, dotted(error.param), "invalid_value")
         case QueueFull():

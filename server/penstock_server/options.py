@@ -14,7 +14,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from penstock_engine.config import EngineConfig
 from penstock_server.settings import ServerConfig
@@ -136,7 +136,7 @@ def read_options(arguments: Sequence[str], environment: Mapping[str, str]) -> tu
 
     Raises:
         OptionError: an option is unknown or wrong, wherever it stands, or no model was named.
-        SystemExit: --help, --version, or a usage that argparse explains.
+        SystemExit: --help or --version.
     """
     namespace, rest = _parser().parse_known_args(arguments)
     if rest:
@@ -162,7 +162,7 @@ def _options() -> dict[str, Option]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="penstock",
         description="An inference server for decoder-only language models: any decoding strategy, one batch.",
     )
@@ -178,6 +178,8 @@ def _parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
+    # For --help alone: `cli` hands what follows `chat` to the chat client before this parser sees it.
+    commands.add_parser("chat", help="chat with a served model in the terminal", add_help=False)
     serve.add_argument("model", metavar="MODEL", nargs="?", help=_options()["model"].help)
     serve.add_argument("--config", metavar="FILE", help="TOML file with any of the options below")
     for title, config in (("HTTP server", ServerConfig), ("engine", EngineConfig)):
@@ -186,6 +188,13 @@ def _parser() -> argparse.ArgumentParser:
             if option.name != "model":
                 _add_flag(group, option)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as all errors at start are said, and without its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(message)
 
 
 def _add_flag(group: "argparse._ArgumentGroup", option: Option) -> None:

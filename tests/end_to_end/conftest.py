@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from serving import Served, serving
+from real_server import Served, serving
 
 
 @pytest.fixture(scope="session")

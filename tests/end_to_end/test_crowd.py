@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import Served
+from real_server import Served
 
 pytestmark = pytest.mark.anyio
 NUM_CLIENTS = 64

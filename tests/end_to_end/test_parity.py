@@ -6,7 +6,7 @@ import pytest
 import torch
 from checkpoints import FAMILY_NAMES, write_checkpoint, write_tokenizer
 from openai import OpenAI
-from serving import serving
+from real_server import serving
 
 PROMPTS = ("Once upon a time", "The quick brown fox jumps over the lazy dog, and then", "€")
 

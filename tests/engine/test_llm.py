@@ -66,6 +66,17 @@ def test_parameters_of_their_own_for_each_prompt(llm: LLM) -> None:
     assert [a.token_ids for a in again[0].answers] == [a.token_ids for a in first[1].answers]
 
 
+def test_a_length_of_its_own_for_each_prompt(llm: LLM) -> None:
+    """One length per prompt; each answer is what it is alone."""
+    lengths = [3, 9, 1, 5]
+    results = llm.generate(PROMPTS, {"temperature": 0}, max_tokens=lengths, ignore_eos=True, progress=False)
+    assert [len(result.answers[0].token_ids) for result in results] == lengths
+    (alone,) = llm.generate([PROMPTS[1]], {"temperature": 0}, max_tokens=9, ignore_eos=True, progress=False)
+    assert results[1].answers[0].token_ids == alone.answers[0].token_ids
+    with pytest.raises(RequestRefused, match="2 lengths for 1 prompts"):
+        llm.generate([[1]], max_tokens=[2, 3], progress=False)
+
+
 def test_many_more_prompts_than_the_queue_holds(oracle: Any, folder: Path) -> None:
     """The queue's bound is for servers; a batch of any size is fed through it, and the bar counts it."""
     llm = LLM(EngineConfig(model=str(folder), dtype="float32", threads=1, max_queue=2, max_rows=2))

@@ -239,6 +239,7 @@ BROKEN_FILES: list[Any] = [
     pytest.param(bytes(7), "7 bytes", id="seven bytes"),
     pytest.param(struct.pack("<Q", 2**63) + b"{}", "header of", id="huge header"),
     pytest.param(struct.pack("<Q", 99) + b"{}", "header of 99 bytes", id="header past the end"),
+    pytest.param(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer", id="LFS pointer"),
     pytest.param(header_of(b"{nonsense"), "not valid JSON", id="not JSON"),
     pytest.param(header_of(b"\xff\xfe"), "not valid JSON", id="not UTF-8"),
     pytest.param(header_of(b"[" * 100_000), "not valid JSON", id="deep"),

@@ -219,7 +219,7 @@ async def test_an_unknown_field_names_the_nearest(api: Api) -> None:
 
 async def test_echo_with_logprobs(api: Api) -> None:
     error = error_of(await api.complete(echo=True, logprobs=1))
-    assert error["param"] == "logprobs" and "not supported yet" in error["message"]
+    assert error["param"] == "logprobs" and "not supported together with echo" in error["message"]
 
 
 async def test_the_context_is_not_exceeded(api: Api) -> None:

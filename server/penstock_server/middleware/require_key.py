@@ -21,7 +21,9 @@ class RequireKey:
         if scope["type"] != "http" or not self._keys or scope["path"] in OPEN_PATHS or self._is_known(scope):
             await self._app(scope, receive, send)
             return
-        error = Unauthorized("an API key is needed: Authorization: Bearer KEY", headers={"WWW-Authenticate": "Bearer"})
+        error = Unauthorized(
+            "the API key is missing or wrong: Authorization: Bearer KEY", headers={"WWW-Authenticate": "Bearer"}
+        )
         await error_response(error)(scope, receive, send)
 
     def _is_known(self, scope: Scope) -> bool:

@@ -19,6 +19,9 @@ def models_router(context: ServerContext) -> APIRouter:
             "object": "model",
             "created": context.created,
             "owned_by": "penstock",
+            # vLLM's clients read these: what the name stands for, and what it was made from.
+            "root": name,
+            "parent": None,
             "max_model_len": context.client.info.max_model_len,
         }
 

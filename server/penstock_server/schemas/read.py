@@ -23,7 +23,7 @@ def read_completion(raw: bytes) -> CompletionBody:
     """
     body = _read(CompletionBody, _read_object(raw), unsupported.COMPLETION)
     if body.echo and body.logprobs is not None:
-        raise BadRequest("logprobs together with echo are not supported yet", "logprobs", "unsupported_parameter")
+        raise BadRequest("not supported together with echo yet", "logprobs", "unsupported_parameter")
     return body
 
 
@@ -70,7 +70,7 @@ def _read(schema: type[Body], given: dict[str, Any], neutral: Mapping[str, tuple
             raise BadRequest("needs stream to be true", "stream_options", "invalid_value")
         if body.stream_options.include_obfuscation:
             param = "stream_options.include_obfuscation"
-            raise BadRequest("include_obfuscation is not supported by this server", param, "unsupported_parameter")
+            raise BadRequest("not supported by this server", param, "unsupported_parameter")
     return body
 
 
@@ -83,10 +83,10 @@ def _first(error: ValidationError) -> BadRequest:
         case "extra_forbidden":
             return BadRequest("unknown field", param, "unknown_parameter")
         case kind:
-            message = details["msg"].removeprefix("Input ")
+            message = details["msg"].removeprefix("Input ").replace("should be", "must be", 1)
             return BadRequest(message, param, "invalid_type" if kind.endswith("_type") else "invalid_value")
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"unknown field {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+    return "unknown field" + (f"; did you mean {close[0]!r}?" if close else "")

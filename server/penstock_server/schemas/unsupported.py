@@ -97,5 +97,5 @@ def refuse(fields: Mapping[str, object], neutral: Mapping[str, tuple[object, ...
         if name not in neutral:
             kept[name] = value
         elif not any(type(value) is type(idle) and value == idle for idle in neutral[name]):
-            raise BadRequest(f"{name} is not supported by this server", name, "unsupported_parameter")
+            raise BadRequest("not supported by this server", name, "unsupported_parameter")
     return kept

@@ -44,9 +44,12 @@ def serving(model: str, *flags: str) -> Iterator[Served]:
             log.append(line)
             listening = re.search(r"Listening on (http://\S+)", line)
             if listening:
-                yield Served(process, listening[1], log)
                 break
         else:
             pytest.fail("the server did not start:\n" + "".join(log))
-        process.terminate()
-        process.wait(WAIT_SECONDS)
+        try:
+            yield Served(process, listening[1], log)
+        finally:
+            # A test that fails comes back through the yield; without this it would wait for the server forever.
+            process.terminate()
+            process.wait(WAIT_SECONDS)
