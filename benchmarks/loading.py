@@ -1,7 +1,6 @@
 """Peak resident memory while a checkpoint is loaded, over the bytes of its weights.
 
-A fresh process imports what loading needs, notes its resident memory, loads, and notes the peak. Linux only: the
-kernel keeps the peak (VmHWM) and resets it on request, so that nothing between two samples is missed.
+A fresh process imports what loading needs, notes its resident memory, loads, and notes the peak.
 """
 
 import argparse
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import write_result
+from memory import peak_memory, reset_peak, resident_memory
 from shapes import SHAPES, write_checkpoint
 
 GOAL = 1.25
@@ -29,24 +29,18 @@ def _load(folder: Path) -> dict[str, Any]:
     device = torch.device("cpu")
     # Threads and the linear library's own memory come with the first product, whatever the model.
     torch.mm(torch.ones(64, 64, dtype=torch.bfloat16), torch.ones(64, 64, dtype=torch.bfloat16))
-    baseline = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # reset the peak; see proc(5)
+    baseline = resident_memory()
+    reset_peak()
     start = time.perf_counter()
     model = load_checkpoint(folder, dtype="bfloat16", device=device, kernels=select_kernels("auto", device))
     seconds = time.perf_counter() - start
     return {
         "baseline": baseline,
-        "peak": _status("VmHWM"),
-        "after": _status("VmRSS"),
+        "peak": peak_memory(),
+        "after": resident_memory(),
         "num_parameters": model.num_parameters,
         "seconds": seconds,
     }
-
-
-def _status(field: str) -> int:
-    """A size from /proc/self/status, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def measure(folder: Path, weight_bytes: int) -> dict[str, Any]:

@@ -48,10 +48,10 @@ def commit_facts() -> dict[str, Any]:
     return {"commit": commit, "dirty": changes is None or changes != ""}
 
 
-def write_result(name: str, figures: dict[str, Any]) -> Path:
-    """Write figures to `results/<name>.json` with the machine, the commit and the time beside them."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def write_result(name: str, figures: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Write figures to `<folder>/<name>.json` with the machine, the commit and the time beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     record = {
         "benchmark": name,
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),

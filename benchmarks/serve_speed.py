@@ -7,8 +7,6 @@ ratio is of two neighbours. Whatever else the machine did meanwhile is recorded,
 """
 
 import argparse
-import json
-import os
 import random
 import re
 import signal
@@ -17,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,14 +22,14 @@ from typing import Any
 
 import psutil
 from http_load import LoadFigures, run_load
-from machine import measure_bandwidth, write_result
+from machine import RESULTS, measure_bandwidth, write_result
+from quiet import ForeignLoad, warn_unless_quiet
 from shapes import SHAPES, LlamaShape, write_checkpoint
+from sides.process import SideProcess
+from sides.side import Terms
 
-_HERE = Path(__file__).parent
 # What the project set itself: HTTP over generate alone, by concurrency.
 GOALS = {1: 1.0, 16: 12.0}
-# More work than this by other processes, in processors, and the figures say more about them than about us.
-QUIET = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +63,22 @@ class Pair:
 
 
 class Peer:
-    """A process that runs transformers' `generate` on request.
+    """transformers' `generate` in a process of its own, one prompt after the other."""
 
-    `wait_policy`: how OpenMP's threads wait for each other, "default" (spin for a moment, then sleep) or "passive"
-    (sleep). Never "active": it would spin on while the other side is measured.
-    """
-
-    def __init__(self, folder: Path, settings: Settings, wait_policy: str) -> None:
-        command = [sys.executable, str(_HERE / "transformers_generate.py"), str(folder)]
-        command += ["--threads", str(settings.threads), "--tokens", str(settings.answer_length)]
-        environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-        if wait_policy != "default":
-            environment["OMP_WAIT_POLICY"] = wait_policy
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        self.description: dict[str, Any] = self._read() | {"wait_policy": wait_policy}
+    def __init__(self, process: SideProcess, description: dict[str, Any], answer_length: int) -> None:
+        self.description = description
+        self._process = process
+        self._answer_length = answer_length
 
     @classmethod
     def fastest(cls, folder: Path, settings: Settings, prompts: "Prompts") -> "Peer":
         """Warmed up, with the wait policy that serves it best here; the description holds the seconds of both."""
-        peers = [cls(folder, settings, wait_policy) for wait_policy in ("default", "passive")]
+        length = settings.prompt_length + settings.answer_length
+        terms = Terms("bfloat16", settings.threads, max_rows=1, max_length=length, cache_tokens=length)
+        peers = []
+        for wait_policy in ("default", "passive"):
+            process = SideProcess("generate", wait_policy)
+            peers.append(cls(process, process.load(folder, terms), settings.answer_length))
         seconds = []
         for peer in peers:
             peer.generate(prompts.take(1))
@@ -99,23 +91,10 @@ class Peer:
 
     def generate(self, prompts: Sequence[Sequence[int]]) -> list[float]:
         """The seconds that each prompt took."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(prompts) + "\n")
-        self.process.stdin.flush()
-        seconds: list[float] = self._read()
-        return seconds
+        return [self._process.answer([prompt], [self._answer_length]).seconds for prompt in prompts]
 
     def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-    def _read(self) -> Any:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"the generate process ended with status {self.process.wait()}")
-        return json.loads(line)
+        self._process.close()
 
 
 class Server:
@@ -151,26 +130,6 @@ class Prompts:
 
     def take(self, num_prompts: int) -> list[list[int]]:
         return [[self._random.randrange(1, self._vocab_size) for _ in range(self._length)] for _ in range(num_prompts)]
-
-
-class ForeignLoad:
-    """How many processors' worth of work was done by processes other than ours, since the last call."""
-
-    def __init__(self) -> None:
-        self._last = self._read()
-
-    def since_last(self) -> float:
-        before, self._last = self._last, self._read()
-        elapsed, busy, own = (now - then for now, then in zip(self._last, before, strict=True))
-        return max(busy - own, 0.0) / elapsed
-
-    def _read(self) -> tuple[float, float, float]:
-        """Seconds of the clock, of all processors' work, and of this process and all it started."""
-        times = psutil.cpu_times()
-        idle = times.idle + getattr(times, "iowait", 0.0)
-        this = psutil.Process()
-        own = sum(sum(process.cpu_times()[:2]) for process in [this, *this.children(recursive=True)])
-        return time.perf_counter(), sum(times[:8]) - idle, own
 
 
 def measure(server: Server, peer: Peer, model: str, settings: Settings, prompts: Prompts) -> list[Pair]:
@@ -279,7 +238,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prompts", type=int, default=4, help="prompts of each generate measurement")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False))
-    parser.add_argument("--name", default="serve_speed", help="name of the file in results")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder that the figures are written to")
+    parser.add_argument("--name", default="serve_speed", help="name of the file in it: serve_speed, or serve_speed_...")
     parser.add_argument("serve_flags", nargs="*", help="after --: more flags for penstock serve")
     arguments = parser.parse_args()
     settings = _read_settings(arguments)
@@ -301,8 +261,7 @@ def main() -> None:
     summary = summarize(pairs, settings, bandwidth)
     _print_summary(summary)
     foreign_load = statistics.median(pair.foreign_load for pair in pairs)
-    if foreign_load > QUIET:
-        print(f"\nThe machine was not quiet: others kept {foreign_load:.2f} processors busy. Do not use these figures.")
+    is_quiet = warn_unless_quiet(foreign_load)
     path = write_result(
         arguments.name,
         {
@@ -310,10 +269,11 @@ def main() -> None:
             "peer": peer.description,
             "weight_bytes": SHAPES[settings.shape].weight_bytes,
             "read_bandwidth": bandwidth,
-            "is_quiet": foreign_load <= QUIET,
+            "is_quiet": is_quiet,
             "summary": summary,
             "pairs": [asdict(pair) | {"ratio": pair.ratio} for pair in pairs],
         },
+        arguments.results,
     )
     print(f"\nwritten to {path}")
 

@@ -49,7 +49,31 @@ class LlamaShape:
 SHAPES = {
     "llama-135m": LlamaShape(30, 576, 9, 3, 64, 1536, 49152),
     "llama-360m": LlamaShape(32, 960, 15, 5, 64, 2560, 49152),
+    # So small that a benchmark runs in seconds: for trying it out and for its tests. Its speed says nothing.
+    "tiny": LlamaShape(2, 64, 4, 2, 16, 128, 512),
 }
+
+
+def read_shape(folder: Path) -> LlamaShape:
+    """The shape of a bf16 Llama checkpoint with a tied head, from its config.json.
+
+    Raises:
+        ValueError: the checkpoint is another kind of model, of which these sizes would be wrong.
+    """
+    config = json.loads((folder / "config.json").read_text())
+    dtype = config.get("dtype", config.get("torch_dtype"))
+    if config["model_type"] != "llama" or not config["tie_word_embeddings"] or dtype != "bfloat16":
+        raise ValueError(f"{folder} holds no Llama in bfloat16 with a tied head")
+    return LlamaShape(
+        num_layers=config["num_hidden_layers"],
+        hidden=config["hidden_size"],
+        num_heads=config["num_attention_heads"],
+        num_kv_heads=config["num_key_value_heads"],
+        head_size=config["head_dim"],
+        intermediate=config["intermediate_size"],
+        vocab_size=config["vocab_size"],
+        max_positions=config["max_position_embeddings"],
+    )
 
 
 def write_checkpoint(shape: LlamaShape, folder: Path, seed: int = 0) -> None:

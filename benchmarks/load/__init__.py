@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/serving.py`: prompts, arrivals, requests, processes, figures, tables and plots."""
