@@ -4,18 +4,31 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
 MODEL ?= demo
 PORT ?= 8000
+URL ?= http://localhost:$(PORT)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format demo-model lock clean
+.PHONY: help serve chat bench report docs test check format demo-model lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.runtime  ## Serve MODEL (default: the demo model) on PORT (default: 8000)
 	exec $(BIN)/penstock serve $(MODEL) --port $(PORT)
+
+chat: $(VENV)/.runtime  ## Chat in the terminal with the server at URL (default: http://localhost:PORT)
+	exec $(BIN)/penstock chat --url $(URL)
+
+bench: $(VENV)/.dev  ## Measure the server at BENCH_URL (default: the demo model, served for it); more flags in ARGS
+	$(BIN)/python benchmarks/serving.py $(if $(BENCH_URL),--url $(BENCH_URL)) $(ARGS)
+
+report: $(VENV)/.dev  ## Write docs/performance.md and its pictures from benchmarks/results
+	$(BIN)/python benchmarks/report.py
+
+docs: $(VENV)/.dev  ## Run the pages in PAGES (default: all) and write the output that was seen into them
+	PYTHONPATH=tests $(BIN)/python -m executed_pages.update $(PAGES)
 
 test: $(VENV)/.dev  ## Run the tests
 	$(BIN)/python -m pytest -q $(TESTS)
