@@ -85,7 +85,23 @@ def test_logits_and_greedy_answers(oracle: Any, family: str, overrides: dict[str
 
     answers = PagedRows(loaded.decoder).greedy(PROMPTS, 64)
     for row, start in PROMPTS.items():
-        assert answers[row] == generate(model, start, 64)
+        assert_greedy(model, start, answers[row])
+
+
+def assert_greedy(model: Any, prompt: list[int], answer: list[int]) -> None:
+    """Each token is the oracle's likeliest after the ones before it, or ties with it within the logits' tolerance.
+
+    Comparing whole answers with `generate` failed on a machine whose products round another way: one of these random
+    models has two tokens less than 1e-5 apart, and after it the answers have nothing in common.
+    """
+    assert len(answer) == 64
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt + answer[:-1]])).logits[0, len(prompt) - 1 :]
+    behind = logits.amax(-1) - logits[torch.arange(len(answer)), torch.tensor(answer)]
+    assert float(behind.max()) <= 1e-4
+    # Wherever the oracle is sure, there is nothing to choose; it is unsure at one place in a hundred at most.
+    best, second = logits.topk(2).values.unbind(-1)
+    assert int((best - second <= 1e-4).sum()) <= 1
 
 
 def generate(model: Any, prompt: list[int], num_tokens: int) -> list[int]:

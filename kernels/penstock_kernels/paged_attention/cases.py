@@ -23,6 +23,8 @@ CASES = (
     Case("decode, window", (1, 1, 1), (3, 40, 13), window=13),
     Case("decode, window of one", (1, 1), (3, 40), window=1),
     Case("no grouping", (1, 1), (9, 12), heads=(3, 3, 24)),
+    Case("no grouping, few queries", (2, 3, 2, 3), (9, 12, 40, 3), heads=(3, 3, 24)),
+    Case("no grouping, few queries, window", (2, 3, 1), (9, 12, 40), heads=(3, 3, 24), window=5),
     Case("one key head", (1, 5), (9, 12), heads=(4, 1, 24)),
     Case("prompt", (40,), (40,)),
     Case("prompt, window", (40,), (40,), window=7),

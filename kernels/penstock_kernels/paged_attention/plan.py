@@ -21,6 +21,10 @@ KEY_MULTIPLE = 32
 # The queries of a long row are padded to a multiple of this: a product with a single row, which a tail of one query
 # would be, takes another routine with other sums.
 QUERY_MULTIPLE = 16
+# Fewer queries of one key head than this are padded to it, for the same reason: on Zen 5, which has bf16 vectors and no
+# matrix unit, products with 1 to 3 rows sum in another order (head sizes 16 to 256, 32 to 4096 keys were tried), on AMX
+# those with 1. Four rows take 1.2 times as long as two, and a third of the time of one.
+MIN_QUERIES = 4
 # Sequences with more new tokens than this have enough work for a call of their own.
 MAX_SHARED_QUERY_LEN = 16
 # One more call costs about as much as gathering and attending this many padded keys (30 us against 0.06 to 0.3 us).
@@ -34,8 +38,8 @@ class AttentionGroup:
     tokens: [num_rows * query_len] which of the step's tokens these are, or None for all of them in order.
     slots: [num_rows * key_len] cache slots of the keys, row after row.
     mask: added to the scores. None if nothing is masked; [num_rows, 1, queries, key_len] where rows share a call
-        (queries = query_len * query heads per key head, or 1 if query_len is 1); for a single long row [query_len
-        rounded up to QUERY_MULTIPLE, key_len], where the rows past query_len mean nothing.
+        (queries = query_len * query heads per key head, at least MIN_QUERIES, or 1 if query_len is 1); for a single
+        long row [query_len rounded up to QUERY_MULTIPLE, key_len], where the rows past query_len mean nothing.
     """
 
     num_rows: int
@@ -148,4 +152,5 @@ def _mask(visible: NDArray[np.bool_], queries_per_key: int, device: torch.device
         return torch.from_numpy(np.pad(mask[0], ((0, -query_len % QUERY_MULTIPLE), (0, 0)))).to(device)
     if query_len > 1:
         mask = np.repeat(mask, queries_per_key, axis=1)
+        mask = np.pad(mask, ((0, 0), (0, max(MIN_QUERIES - mask.shape[1], 0)), (0, 0)), mode="edge")
     return torch.from_numpy(mask.reshape(num_rows, 1, -1, key_len)).to(device)

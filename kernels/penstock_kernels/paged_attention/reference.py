@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from penstock_kernels.paged_attention.batch import AttentionBatch
-from penstock_kernels.paged_attention.plan import MAX_SHARED_QUERY_LEN, AttentionGroup
+from penstock_kernels.paged_attention.plan import MAX_SHARED_QUERY_LEN, MIN_QUERIES, AttentionGroup
 
 
 def paged_attention(q: Tensor, cache: Tensor, batch: AttentionBatch, scale: float, window: int | None) -> Tensor:
@@ -45,10 +45,12 @@ def _attend(q: Tensor, cache: Tensor, group: AttentionGroup, scale: float) -> Te
     # The query heads that share a key head stand as further query rows of that head.
     if group.query_len == 1:
         grouped = q.view(tokens, key_heads, -1, head_size)
-        if heads == key_heads:  # a second row beside a single one: see QUERY_MULTIPLE
-            grouped = grouped.expand(-1, -1, 2, -1)
-        out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=group.mask, scale=scale)
-        return out[:, :, : heads // key_heads].reshape(q.shape).contiguous()
-    grouped = q.view(group.num_rows, group.query_len, key_heads, -1, head_size).transpose(1, 2).flatten(2, 3)
-    out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=group.mask, scale=scale)
-    return out.view(group.num_rows, key_heads, group.query_len, -1, head_size).transpose(1, 2).reshape(q.shape)
+    else:
+        grouped = q.view(group.num_rows, group.query_len, key_heads, -1, head_size).transpose(1, 2).flatten(2, 3)
+    num_queries = grouped.shape[2]
+    if num_queries < MIN_QUERIES:
+        grouped = F.pad(grouped, (0, 0, 0, MIN_QUERIES - num_queries))
+    out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=group.mask, scale=scale)[:, :, :num_queries]
+    if group.query_len > 1:
+        out = out.reshape(group.num_rows, key_heads, group.query_len, -1, head_size).transpose(1, 2)
+    return out.reshape(q.shape).contiguous()
