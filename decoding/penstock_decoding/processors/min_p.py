@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from penstock_decoding.errors import ParameterError
 from penstock_decoding.processor import Ask
-from penstock_decoding.tensors import RowSelection, float_tensor
+from penstock_decoding.tensors import RowSelection, exclude_below, float_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,5 +50,5 @@ class MinPPlan:
         values = self._rows.take(scores)
         # p_i >= share * p_max is s_i >= s_max + log(share): no softmax is needed.
         floor = values.amax(-1, keepdim=True) + float_tensor(scores, self._log_shares)[:, None]
-        values.masked_fill_(values < floor, float("-inf"))
+        exclude_below(values, floor)
         self._rows.put(scores, values)

@@ -2,14 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from penstock_decoding.errors import ParameterError
 from penstock_decoding.processor import Ask
-from penstock_decoding.tensors import index_tensor
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from penstock_decoding.processors.exclusion import Entries, ExcludeTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +24,6 @@ class MinTokens:
 
     Params = MinTokensParams
 
-    def plan(self, asks: Sequence[Ask[MinTokensParams]]) -> "MinTokensPlan | None":
-        short = [ask.row for ask in asks if len(ask.row.output) < ask.params.count]
-        pairs = [(row.index, token) for row in short for token in row.stop_token_ids]
-        return MinTokensPlan(*zip(*pairs, strict=True)) if pairs else None
-
-
-class MinTokensPlan:
-    """Entries (row, token) to exclude."""
-
-    def __init__(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
-        self._rows = rows
-        self._tokens = tokens
-
-    def apply(self, scores: "Tensor") -> None:
-        entries = (index_tensor(scores, self._rows), index_tensor(scores, self._tokens))
-        scores.index_put_(entries, scores.new_tensor(float("-inf")))
+    def plan(self, asks: Sequence[Ask[MinTokensParams]]) -> ExcludeTokens | None:
+        short = [ask.row for ask in asks if len(ask.row.output) < ask.params.count and ask.row.stop_token_ids]
+        return ExcludeTokens(Entries([(row.index, row.stop_token_ids) for row in short])) if short else None

@@ -14,6 +14,7 @@ from penstock_decoding.tensors import RowSelection, float_tensor
 if TYPE_CHECKING:
     from torch import Tensor
 
+LOWEST = -3.4028234663852886e38  # of all finite float32
 SMALLEST = 2.0**-126
 
 
@@ -55,5 +56,7 @@ class TemperaturePlan:
     def apply(self, scores: "Tensor") -> None:
         values = self._rows.take(scores)
         # The row's maximum goes first: a tiny T would otherwise overflow to inf, and inf - inf is no probability.
-        values.sub_(values.amax(-1, keepdim=True)).div_(float_tensor(scores, self._temperatures)[:, None])
+        # A row in which nothing is left has no maximum to take away; it stays as it is.
+        peaks = values.amax(-1, keepdim=True).clamp_(min=LOWEST)
+        values.sub_(peaks).div_(float_tensor(scores, self._temperatures)[:, None])
         self._rows.put(scores, values)

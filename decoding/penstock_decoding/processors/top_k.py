@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penstock_decoding.errors import ParameterError
+from penstock_decoding.largest import largest_values
 from penstock_decoding.processor import Ask
-from penstock_decoding.tensors import RowSelection, index_tensor
+from penstock_decoding.tensors import RowSelection, exclude_below, index_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +50,7 @@ class TopKPlan:
         vocab_size = scores.shape[-1]
         counts = [min(count, vocab_size) for count in self._counts]
         values = self._rows.take(scores)
-        best = values.topk(max(counts), dim=-1).values  # [rows, max k], descending
+        best = largest_values(values, max(counts))  # [rows, max k], descending
         kth = best.gather(-1, index_tensor(scores, counts)[:, None] - 1)
-        values.masked_fill_(values < kth, float("-inf"))
+        exclude_below(values, kth)
         self._rows.put(scores, values)

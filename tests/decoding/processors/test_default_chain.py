@@ -7,14 +7,20 @@ import torch
 from decoding_rows import apply_chains, distinct_scores, kept, make_row
 from torch import Tensor
 from transformers.generation.logits_process import (
+    EpsilonLogitsWarper,
+    EtaLogitsWarper,
     LogitsProcessorList,
     MinNewTokensLengthLogitsProcessor,
     MinPLogitsWarper,
+    NoBadWordsLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     SequenceBiasLogitsProcessor,
     TemperatureLogitsWarper,
+    TopHLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
+    TypicalLogitsWarper,
 )
 
 from penstock_decoding.params import read_decoding
@@ -28,7 +34,13 @@ FIELDS: list[dict[str, Any]] = [
     {"temperature": 1.5, "min_p": 0.1},
     {"repetition_penalty": 1.2, "top_k": 50},
     {"temperature": 2.0, "top_p": 0.99, "min_p": 0.001},
+    {"temperature": 1.3, "top_h": 0.7, "top_p": 0.9},
+    {"typical_p": 0.8, "epsilon_cutoff": 3e-3},
+    {"temperature": 1.5, "top_k": 90, "typical_p": 0.95, "eta_cutoff": 2e-2},
+    {"bad_words_ids": [[5], [4, 4, 6], [9]], "no_repeat_ngram_size": 2, "repetition_penalty": 1.1, "top_p": 0.8},
     {
+        "bad_words_ids": [[7], [4, 4, 8]],
+        "no_repeat_ngram_size": 1,
         "min_tokens": 9,
         "logit_bias": {"5": 3.0, "600": -100.0},
         "repetition_penalty": 1.3,
@@ -36,6 +48,10 @@ FIELDS: list[dict[str, Any]] = [
         "top_k": 40,
         "top_p": 0.9,
         "min_p": 0.02,
+        "top_h": 0.95,
+        "typical_p": 0.97,
+        "epsilon_cutoff": 1e-3,
+        "eta_cutoff": 1e-2,
     },
 ]
 
@@ -45,11 +61,17 @@ def by_transformers(fields: dict[str, Any], scores: Tensor) -> Tensor:
     makers: dict[str, Any] = {
         "logit_bias": lambda bias: SequenceBiasLogitsProcessor([[[int(t)], b] for t, b in bias.items()]),
         "repetition_penalty": RepetitionPenaltyLogitsProcessor,
+        "no_repeat_ngram_size": NoRepeatNGramLogitsProcessor,
+        "bad_words_ids": lambda words: NoBadWordsLogitsProcessor(words, list(STOPS)),
         "min_tokens": lambda count: MinNewTokensLengthLogitsProcessor(len(PROMPT), count, list(STOPS)),
         "temperature": TemperatureLogitsWarper,
+        "top_h": TopHLogitsWarper,
         "top_k": TopKLogitsWarper,
         "top_p": TopPLogitsWarper,
         "min_p": MinPLogitsWarper,
+        "typical_p": TypicalLogitsWarper,
+        "epsilon_cutoff": EpsilonLogitsWarper,
+        "eta_cutoff": EtaLogitsWarper,
     }
     chain = LogitsProcessorList([make(fields[name]) for name, make in makers.items() if name in fields])
     result: Tensor = chain(torch.tensor([[*PROMPT, *OUTPUT]]), scores[None])[0]

@@ -8,7 +8,7 @@ from transformers.generation.logits_process import TopPLogitsWarper
 
 from penstock_decoding.errors import ParameterError
 from penstock_decoding.processor import Ask
-from penstock_decoding.processors.top_p import FIRST_LOOK, TopP, TopPParams
+from penstock_decoding.processors.top_p import FIRST_LOOK, ROWS_AT_ONCE, TopP, TopPParams
 
 ROUNDING = 2e-6  # of a cumulative sum in float32
 
@@ -57,6 +57,40 @@ def test_wide_and_narrow_rows_together() -> None:
     for i, mass in enumerate(masses):
         assert_nucleus(after[i], scores[i], mass)
         assert same_bits(after[i], apply_params("top_p", [TopPParams(mass)], scores[i : i + 1])[0])
+
+
+@pytest.mark.parametrize("grain", [0.0, 0.25, 4.0])
+def test_many_wide_rows(grain: float) -> None:
+    """More of them than are worked on at once, each with its own p and spread, some with most tokens excluded; with
+    ties, as bf16 logits have, all that tie with the last one stay. Alone each gives the same bits."""
+    num_rows = 2 * ROWS_AT_ONCE + 3
+    scores = torch.cat([distinct_scores(1, 3000, seed=i, spread=0.1 + i / 20) for i in range(num_rows)])
+    if grain:
+        scores = (scores / grain).round() * grain
+    scores[::4, 400:] = NEVER
+    masses = [0.3 + 0.68 * i / num_rows for i in range(num_rows)]
+    after = apply_params("top_p", [TopPParams(mass) for mass in masses], scores)
+    assert (kept(after).sum(-1) > FIRST_LOOK).sum() > ROWS_AT_ONCE
+    for i, mass in enumerate(masses):
+        own = scores[i : i + 1]
+        assert same_bits(after[i : i + 1], apply_params("top_p", [TopPParams(mass)], own))
+        last = own[kept(after[i : i + 1])].amin()
+        likelier = own.double().softmax(-1)[own > last].sum()
+        with_ties = own.double().softmax(-1)[own >= last].sum()
+        assert likelier < mass + ROUNDING
+        assert with_ties > mass - ROUNDING
+        assert torch.equal(kept(after[i : i + 1]), own >= last)
+
+
+def test_wide_rows_of_a_large_vocabulary() -> None:
+    """So large that torch shares one row's work among threads where it can: alone the bits are the same."""
+    generator = torch.Generator().manual_seed(6)
+    scores = torch.randn(3, 90_000, generator=generator) * 2
+    masses = [0.9, 0.5, 0.99]
+    after = apply_params("top_p", [TopPParams(mass) for mass in masses], scores)
+    for i, mass in enumerate(masses):
+        assert_nucleus(after[i], scores[i], mass)
+        assert same_bits(after[i : i + 1], apply_params("top_p", [TopPParams(mass)], scores[i : i + 1]))
 
 
 def test_after_exclusions() -> None:
