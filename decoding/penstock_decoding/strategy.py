@@ -10,27 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock_decoding.draws import Draw
 from penstock_decoding.finish import Finish
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """For each live row its `count` best candidates, best first, with processed log-probabilities if `count` > 1."""
-
-    count: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """For each live row one independent draw per sample index named. All rows name equally many.
-
-    A draw is a pure function of (seed, sample index, position) and of the row's scores.
-    """
-
-    samples: tuple[tuple[int, ...], ...]
-
-
-Draw = Best | Sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +24,53 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What was drawn: `tokens` [live rows, candidates] int64; `logprobs` likewise, float32, processed ones, NaN where
-    the draw did not ask for them."""
+    """What was drawn, each [live rows, candidates].
+
+    `tokens`: int64; `logprobs`: float32, processed, NaN where the draw did not ask for them, -inf for a token that is
+    excluded or that does not exist; `perturbed`: float64, only for `Perturbed`.
+    """
 
     tokens: NDArray[np.int64]
     logprobs: NDArray[np.float32]
+    perturbed: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Tokens that now belong to an answer for good, answer by answer and each in order; arrays of equal length.
+
+    `node`: the branch each came from, of this step or of an earlier one. `finish`: as in `Branches`, for an answer's
+    last token. `score`: what the answer was ranked by, and `inclusion_probability`: that of being among the answers of
+    a search without replacement; both float64, NaN but on the last token of an answer that has one.
+    """
+
+    choice: NDArray[np.int64]
+    token: NDArray[np.int64]
+    node: NDArray[np.int64]
+    finish: NDArray[np.int64]
+    score: NDArray[np.float64]
+    inclusion_probability: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Branches:
-    """How the search goes on, as arrays of equal length, ordered by parent.
+    """How the search goes on, as arrays of equal length.
 
     `parent`: the live row continued; `token`: what is appended; `choice`: the answer that this token now belongs to for
-    good, or -1 while that is open; `finish`: a `Finish`, OPEN if the branch lives on.
+    good, or -1 while that is open; `finish`: a `Finish`, OPEN if the branch lives on. The open branches, in this order,
+    are the live rows of the next step. Without any, the request is over.
+
+    A search that settles answers later gives each branch a number in `node`, tells in `settled` what has become final,
+    and in `forgotten` which nodes it will not name any more; their numbers may come again from the next step on.
     """
 
     parent: NDArray[np.int64]
     token: NDArray[np.int64]
     choice: NDArray[np.int64]
     finish: NDArray[np.int64]
+    node: NDArray[np.int64] | None = None
+    settled: Settled | None = None
+    forgotten: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +101,16 @@ class Strategy(Protocol):
         """Rows the scheduler must be able to hold for this request."""
         ...
 
-    def draw(self, num_rows: int) -> Draw:
+    def draw(self, live: Live, stop: StopRule) -> Draw:
         """What to draw for each of the live rows."""
         ...
 
     def advance(self, live: Live, drawn: Drawn, stop: StopRule) -> Branches:
-        """Choose among what was drawn."""
+        """Choose among what was drawn.
+
+        Raises:
+            NoAnswer: the search came to its end without one.
+        """
         ...
 
     def drop(self, choice: int) -> list[int]:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from penstock_decoding.draws import Best
 from penstock_decoding.errors import ParameterError
 from penstock_decoding.strategies.answers import IndependentAnswers
-from penstock_decoding.strategy import Best, Branches, Drawn, Live, StopRule
+from penstock_decoding.strategy import Branches, Drawn, Live, StopRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Greedy:
         self.max_live = params.n
         self._answers = IndependentAnswers(params.n)
 
-    def draw(self, num_rows: int) -> Best:
+    def draw(self, live: Live, stop: StopRule) -> Best:
         return Best()
 
     def advance(self, live: Live, drawn: Drawn, stop: StopRule) -> Branches:

@@ -2,33 +2,40 @@
 
 from dataclasses import dataclass
 
+from penstock_decoding.draws import Sampled
 from penstock_decoding.errors import ParameterError
 from penstock_decoding.strategies.answers import IndependentAnswers
-from penstock_decoding.strategy import Branches, Drawn, Live, Sampled, StopRule
+from penstock_decoding.strategies.contest import Contest
+from penstock_decoding.strategy import Branches, Drawn, Live, StopRule
 
 
 @dataclass(frozen=True, slots=True)
 class SampleParams:
-    """`n`: independent answers, drawn with sample indices 0 to n-1."""
+    """`n`: independent answers, drawn with sample indices 0 to n-1. `best_of`: if it is more, this many are drawn and
+    the n likeliest per token are returned, all at the end."""
 
     n: int = 1
+    best_of: int | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ParameterError("n", "must be at least 1")
+        if self.best_of is not None and self.best_of < self.n:
+            raise ParameterError("best_of", f"must be at least n, {self.n}")
 
 
 class Sample:
-    """n independent samples."""
+    """n independent samples, or the best n of more."""
 
     Params = SampleParams
 
     def __init__(self, params: SampleParams) -> None:
-        self.max_live = params.n
-        self._answers = IndependentAnswers(params.n)
+        self.max_live = params.best_of or params.n
+        self._is_contest = self.max_live > params.n
+        self._answers = Contest(params.n, self.max_live) if self._is_contest else IndependentAnswers(params.n)
 
-    def draw(self, num_rows: int) -> Sampled:
-        return Sampled(self._answers.by_row())
+    def draw(self, live: Live, stop: StopRule) -> Sampled:
+        return Sampled(self._answers.by_row(), with_logprobs=self._is_contest)
 
     def advance(self, live: Live, drawn: Drawn, stop: StopRule) -> Branches:
         return self._answers.advance(live, drawn, stop)

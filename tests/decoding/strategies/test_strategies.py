@@ -1,21 +1,36 @@
-"""`Sample` and `Greedy`: n answers that begin as one row."""
+"""What holds for every strategy, and `Sample` and `Greedy`: n answers that begin as one row."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock_decoding.draws import Best, Sampled
 from penstock_decoding.errors import ParameterError
 from penstock_decoding.finish import Finish
 from penstock_decoding.strategies import STRATEGIES
 from penstock_decoding.strategies.greedy import Greedy, GreedyParams
 from penstock_decoding.strategies.sample import Sample, SampleParams
-from penstock_decoding.strategy import Best, Branches, Drawn, Live, Sampled, StopRule, Strategy
+from penstock_decoding.strategy import Branches, Drawn, Live, StopRule, Strategy
 
 STOP = 0
 RULE = StopRule(np.array([STOP]), min_tokens=0, max_tokens=100)
+
+
+# What a strategy cannot do without, for n answers.
+NEEDED: dict[str, dict[str, Any]] = {
+    "beam": {"width": 5},
+    "constrained_beam": {"width": 5, "words": ((3,),)},
+    "stochastic_beam": {"width": 5},
+}
+
+
+def params(name: str, n: int) -> Any:
+    """Parameters of a strategy that ask for n answers."""
+    return STRATEGIES[name].Params(n=n, **NEEDED.get(name, {}))
 
 
 def advance(strategy: Strategy, tokens: Sequence[Sequence[int]], num_generated: int, rule: StopRule = RULE) -> Branches:
@@ -32,8 +47,8 @@ def listed(branches: Branches) -> list[tuple[int, int, int, int]]:
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_room(name: str) -> None:
-    """The scheduler must hold one row per answer."""
-    strategy = STRATEGIES[name](STRATEGIES[name].Params(n=5))
+    """The scheduler must hold one row per answer, or as many as a search is wide."""
+    strategy = STRATEGIES[name](params(name, n=5))
     assert strategy.max_live == 5
 
 
@@ -42,20 +57,20 @@ def test_room(name: str) -> None:
 def test_range(name: str, n: int) -> None:
     """No strategy takes fewer than one answer."""
     with pytest.raises(ParameterError) as caught:
-        STRATEGIES[name].Params(n=n)
+        params(name, n)
     assert caught.value.param == "n"
 
 
 def test_first_draw_is_from_one_row() -> None:
     """The prompt's row is drawn from n times, with sample indices 0 to n - 1: the prompt is computed once."""
-    assert Sample(SampleParams(n=3)).draw(1) == Sampled(((0, 1, 2),))
+    assert Sample(SampleParams(n=3)).draw(Live(1, 0), RULE) == Sampled(((0, 1, 2),))
 
 
 def test_first_advance_forks() -> None:
     """All n answers continue row 0; each later row carries one answer, with its own sample index."""
     sample = Sample(SampleParams(n=3))
     assert listed(advance(sample, [[5, 6, 5]], 0)) == [(0, 0, 5, 0), (0, 1, 6, 0), (0, 2, 5, 0)]
-    assert sample.draw(3) == Sampled(((0,), (1,), (2,)))
+    assert sample.draw(Live(3, 0), RULE) == Sampled(((0,), (1,), (2,)))
 
 
 def test_later_advances_keep_the_order() -> None:
@@ -70,9 +85,9 @@ def test_finished_answers_leave() -> None:
     sample = Sample(SampleParams(n=3))
     advance(sample, [[5, 6, 7]], 0)
     assert listed(advance(sample, [[8], [STOP], [9]], 1))[1] == (1, 1, STOP, Finish.STOP)
-    assert sample.draw(2) == Sampled(((0,), (2,)))
+    assert sample.draw(Live(2, 0), RULE) == Sampled(((0,), (2,)))
     assert listed(advance(sample, [[STOP], [4]], 2)) == [(0, 0, STOP, Finish.STOP), (1, 2, 4, 0)]
-    assert sample.draw(1) == Sampled(((2,),))
+    assert sample.draw(Live(1, 0), RULE) == Sampled(((2,),))
 
 
 def test_answers_may_end_with_their_first_token() -> None:
@@ -80,7 +95,7 @@ def test_answers_may_end_with_their_first_token() -> None:
     sample = Sample(SampleParams(n=3))
     branches = advance(sample, [[STOP, 6, STOP]], 0)
     assert [finish for _, _, _, finish in listed(branches)] == [Finish.STOP, Finish.OPEN, Finish.STOP]
-    assert sample.draw(1) == Sampled(((1,),))
+    assert sample.draw(Live(1, 0), RULE) == Sampled(((1,),))
 
 
 def test_length_ends_all() -> None:
@@ -102,7 +117,7 @@ def test_drop_before_the_fork() -> None:
     """An answer dropped before the fork is not drawn; its row ends only with the last of them."""
     sample = Sample(SampleParams(n=3))
     assert sample.drop(1) == []
-    assert sample.draw(1) == Sampled(((0, 2),))
+    assert sample.draw(Live(1, 0), RULE) == Sampled(((0, 2),))
     assert listed(advance(sample, [[5, 6]], 0)) == [(0, 0, 5, 0), (0, 2, 6, 0)]
     waiting = Sample(SampleParams(n=2))
     assert (waiting.drop(0), waiting.drop(1)) == ([], [0])
@@ -113,7 +128,7 @@ def test_drop_after_the_fork() -> None:
     sample = Sample(SampleParams(n=3))
     advance(sample, [[5, 6, 7]], 0)
     assert sample.drop(1) == [1]
-    assert sample.draw(2) == Sampled(((0,), (2,)))
+    assert sample.draw(Live(2, 0), RULE) == Sampled(((0,), (2,)))
     assert sample.drop(2) == [1]
     assert listed(advance(sample, [[8]], 1)) == [(0, 0, 8, 0)]
     assert sample.drop(0) == [0]
@@ -122,7 +137,7 @@ def test_drop_after_the_fork() -> None:
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_unknown_choices_are_ignored(name: str) -> None:
     """Dropping what never was, or has ended, is no error: a client may hang up at any time."""
-    strategy = STRATEGIES[name](STRATEGIES[name].Params(n=2))
+    strategy = STRATEGIES[name](params(name, n=2))
     assert (strategy.drop(2), strategy.drop(-1)) == ([], [])
     strategy.drop(0)
     assert strategy.drop(0) == []
@@ -131,9 +146,9 @@ def test_unknown_choices_are_ignored(name: str) -> None:
 def test_greedy_draws_one_token() -> None:
     """n equal answers cost one draw, before the fork and after."""
     greedy = Greedy(GreedyParams(n=3))
-    assert greedy.draw(1) == Best(1)
+    assert greedy.draw(Live(1, 0), RULE) == Best(1)
     assert listed(advance(greedy, [[5]], 0)) == [(0, 0, 5, 0), (0, 1, 5, 0), (0, 2, 5, 0)]
-    assert greedy.draw(3) == Best(1)
+    assert greedy.draw(Live(3, 0), RULE) == Best(1)
     assert listed(advance(greedy, [[6], [6], [6]], 1)) == [(0, 0, 6, 0), (1, 1, 6, 0), (2, 2, 6, 0)]
 
 
@@ -165,7 +180,7 @@ def test_any_life(n: int, data: st.DataObject) -> None:
             if not is_open:
                 return
         wanted = ((tuple(sorted(is_open)),)) if rows == [None] else tuple((choice,) for choice in sorted(is_open))
-        assert sample.draw(len(rows)) == Sampled(wanted)
+        assert sample.draw(Live(len(rows), 0), RULE) == Sampled(wanted)
         tokens = [[data.draw(st.sampled_from([STOP, 1, 2])) for _ in samples] for samples in wanted]
         branches = advance(sample, tokens, num_generated)
         assert branches.choice.tolist() == sorted(is_open)
