@@ -14,12 +14,16 @@ import httpx
 import pytest
 from real_server import WAIT_SECONDS, Served, serving
 
+from penstock_server.serve import DEMO_MODEL
+from penstock_server.text.codec import TextCodec
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    with serving("demo") as served:
+    plugins = (EXAMPLES / "plugin_processor.py", EXAMPLES / "plugin_strategy.py")
+    with serving("demo", *(argument for plugin in plugins for argument in ("--plugin", str(plugin)))) as served:
         yield served
 
 
@@ -46,7 +50,7 @@ def ask(served: Served, route: str, **fields: object) -> dict[str, Any]:
 def test_every_example_is_run_here() -> None:
     source = Path(__file__).read_text()
     scripts = [script.name for script in EXAMPLES.glob("*.py")]
-    assert len(scripts) == 5
+    assert len(scripts) == 7
     assert [script for script in scripts if f'"{script}"' not in source] == []
 
 
@@ -110,3 +114,42 @@ def test_offline_batch_answers_as_the_server_does(served: Served, tmp_path: Path
     ]
     assert [(line["prompt"], line["text"], line["finish_reason"]) for line in lines] == texts
     assert [line["seed"] for line in lines][1:] == [1, 1, 2]
+
+
+def z_score(served: Served, text: str, key: int) -> float:
+    ids = TextCodec.load(DEMO_MODEL).encode(text)
+    return float(run(served, "plugin_processor.py", str(key), *map(str, ids)))
+
+
+def test_watermark_is_found_by_its_key_alone(served: Served) -> None:
+    """Seeds are fixed. Of unmarked texts none should come near 4 by chance: that is one in 30 000."""
+    fields: dict[str, object] = {"prompt": "Once upon a time", "max_tokens": 150, "seed": 11, "ignore_eos": True}
+    marked = ask(served, "completions", decoding={"chain": [{"watermark": {"key": 42, "delta": 4.0}}]}, **fields)
+    plain = ask(served, "completions", **fields)
+    text = marked["choices"][0]["text"]
+    assert z_score(served, text, key=42) > 5
+    assert abs(z_score(served, text, key=43)) < 4
+    assert abs(z_score(served, plain["choices"][0]["text"], key=42)) < 4
+    again = ask(served, "completions", decoding={"chain": [{"watermark": {"key": 42, "delta": 4.0}}]}, **fields)
+    assert again["choices"][0]["text"] == text
+
+
+def test_openings_are_distinct(served: Served) -> None:
+    """Even where the model is all but sure how to begin, so that independent samples all begin alike."""
+    fields: dict[str, object] = {"prompt": "Once upon a", "max_tokens": 6, "n": 6, "seed": 2, "ignore_eos": True}
+
+    def openings(**more: object) -> list[str]:
+        choices = ask(served, "completions", logprobs=0, **fields, **more)["choices"]
+        assert [choice["index"] for choice in choices] == list(range(6))
+        return [choice["logprobs"]["tokens"][0] for choice in choices]
+
+    assert len(set(openings())) < 6
+    distinct = openings(decoding={"strategy": "distinct_openings"})
+    assert len(set(distinct)) == 6
+    assert openings(decoding={"strategy": "distinct_openings"}) == distinct
+
+
+def test_openings_end_at_the_tokens_that_are_left(served: Served) -> None:
+    decoding = {"strategy": "distinct_openings", "chain": [{"top_k": 3}]}
+    reply = ask(served, "completions", prompt="Once upon a", max_tokens=4, n=6, seed=2, decoding=decoding)
+    assert len(reply["choices"]) == 3
