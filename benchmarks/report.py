@@ -16,7 +16,7 @@ from pathlib import Path
 from machine import RESULTS
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
-from reports import loading, offline, serve_speed, serving, vllm_agreement
+from reports import beams, grammars, loading, offline, sampler, serve_speed, serving, vllm_agreement
 from reports.record import BadResult, Record, read_record
 from reports.section import Picture, Renderer, Section, paragraph, warnings
 
@@ -33,6 +33,9 @@ RENDERERS: Mapping[str, Renderer] = {
     "serve_speed": serve_speed.render,
     "serving": serving.render,
     "vllm_agreement": vllm_agreement.render,
+    "beams": beams.render,
+    "sampler": sampler.render,
+    "grammars": grammars.render,
     "loading": loading.render,
 }
 

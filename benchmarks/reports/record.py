@@ -62,8 +62,15 @@ class Record:
 
     def named_parts(self, name: str) -> Iterator[tuple[str, "Record"]]:
         """The objects of an object, by name, in their order."""
-        owner = self.part(name)
-        return ((key, owner.part(key)) for key in owner.value)
+        return self.part(name).every_part()
+
+    def every_part(self) -> Iterator[tuple[str, "Record"]]:
+        """All fields, which are objects, in their order."""
+        return ((name, self.part(name)) for name in self.value)
+
+    def every_number(self) -> Iterator[tuple[str, float]]:
+        """All fields, which are numbers, in their order."""
+        return ((name, self.number(name)) for name in self.value)
 
     def _get(self, name: str) -> Any:
         if name not in self.value:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 BLOCK = 128
 
-_MAGNITUDE = 2**31 - 1  # all bits of an int32 but its sign
-_ID_SPAN = 2**32  # the lower half of a key
+# Rows whose ties are looked for together. Where a whole vocabulary ties they take 16 bytes for each of its entries.
+_ROWS_AT_ONCE = 64
 
 
 def best_token(scores: Tensor) -> Tensor:
@@ -35,21 +35,21 @@ def best_tokens(scores: Tensor, count: int) -> Tensor:
     values, ids = scores.topk(count, dim=-1)
     if count == 0:
         return ids
-    # Without a tie across the k-th place `topk` can only have disordered ties among its own few. Reading this costs
-    # nothing on a CPU; on a GPU it is a host synchronisation, which a fused kernel avoids.
-    if int((scores >= values[:, -1:]).sum()) > ids.numel():
-        return _best_by_key(scores, count)
+    for start in range(0, len(scores), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        ids[part] = _with_lowest_ids(scores[part], values[part], ids[part])
     ids, by_id = ids.sort(dim=-1)
     best_first = values.gather(-1, by_id).sort(dim=-1, descending=True, stable=True).indices
     return ids.gather(-1, best_first)
 
 
-def _best_by_key(scores: Tensor, count: int) -> Tensor:
-    """Score and id as one 64-bit integer each, so that no two tokens tie; costs some seven times as much as `topk`."""
-    vocab_size = scores.shape[-1]
-    bits = (scores + 0.0).view(torch.int32)  # adding 0 makes -0.0 tie with 0.0
-    # The bits of floats, read as integers, are in the floats' order but for the negative ones, which run backwards.
-    ordered = torch.where(bits < 0, bits ^ _MAGNITUDE, bits).long()
-    later = torch.arange(vocab_size - 1, -1, -1, device=scores.device)
-    keys = ordered * _ID_SPAN + later
-    return vocab_size - 1 - keys.topk(count, dim=-1).values % _ID_SPAN
+def _with_lowest_ids(scores: Tensor, values: Tensor, ids: Tensor) -> Tensor:
+    """What `topk` gave, but of the tokens that tie with a row's last one those with the lowest ids."""
+    last = values[:, -1:]
+    num_last = (values == last).sum(-1)
+    row, token = (scores == last).nonzero(as_tuple=True)  # row by row, each in the order of the ids
+    num_tied = row.bincount(minlength=len(scores))
+    rank = torch.arange(len(row), device=row.device) - (num_tied.cumsum(-1) - num_tied)[row]
+    count = ids.shape[-1]
+    is_replaced = torch.arange(count, device=ids.device) >= count - num_last[:, None]
+    return ids.masked_scatter(is_replaced, token[rank < num_last[row]])

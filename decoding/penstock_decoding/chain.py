@@ -1,7 +1,7 @@
 """Merges the chains of all rows into one list of stages, so that rows with different chains share one pass."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,10 @@ class Stage:
 
     processor: str
     asks: list[Ask[Any]]
+
+    def without(self, rows: Container[int]) -> "Stage":
+        """The stage without the rows of these indices."""
+        return Stage(self.processor, [ask for ask in self.asks if ask.row.index not in rows]) if rows else self
 
 
 def merge_chains(rows: Sequence[tuple[Row, Sequence[Step]]]) -> list[Stage]:

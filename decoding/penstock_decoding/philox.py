@@ -21,6 +21,9 @@ class Stream(enum.IntEnum):
     """What a random number is for; equal counters of different streams are unrelated."""
 
     TOKEN = 0
+    RACE_TOKEN = 1
+    RACE_TIME = 2
+    PROCESSOR = 3
 
 
 def philox4x32(counter: NDArray[np.uint64], key: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -12,6 +12,7 @@ become tokens, and of which branch, is known only after the strategy has advance
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -25,7 +26,8 @@ P = TypeVar("P")
 class Row:
     """One row of the scores and the sequence behind it. The sequences are live views: read, never change them.
 
-    `index` is the row in this step's scores; `slot` names the sequence for as long as it lives.
+    `index` is the row in this step's scores; `slot` names the sequence for as long as it lives. What a processor
+    leaves to chance is a function of (`seed`, `sample`, `position`); `sample` is the first sample that the row carries.
     """
 
     index: int
@@ -33,6 +35,13 @@ class Row:
     prompt: Sequence[int]
     output: Sequence[int]
     stop_token_ids: Sequence[int]
+    seed: int = 0
+    sample: int = 0
+
+    @property
+    def position(self) -> int:
+        """The absolute position of the token to be chosen."""
+        return len(self.prompt) + len(self.output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +96,38 @@ class NamesTokens(Protocol):
 
     def named_tokens(self) -> Iterable[int]:
         """Every token id named."""
+        ...
+
+
+@runtime_checkable
+class NeedsStop(Protocol):
+    """Parameters, of a processor or a strategy, that do not go with every way of ending an answer."""
+
+    def check_stop(self, stop_token_ids: Sequence[int], min_tokens: int, max_tokens: int) -> None:
+        """Raise `ParameterError` if no answer could be what these parameters want and end like this."""
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A processor whose parameters can take long to make ready, and can turn out to be of no use. It has threads."""
+
+    def prepare(self, params: Any) -> Future[None]:
+        """Begin; the future raises `ParameterError` if no sequence can ask with these parameters, `Busy` if not now."""
+        ...
+
+
+@runtime_checkable
+class WorksAhead(Protocol):
+    """A processor that needs long for its next plan, and has threads that begin while the model computes.
+
+    That it was told to begin is no condition for a plan: a plan waits for what it needs.
+    """
+
+    def ahead(self, ask: Ask[Any]) -> None:
+        """Begin for the next plan of this sequence, as it is now. `row.index` means nothing yet."""
+        ...
+
+    def awaited(self, slot: int) -> "Future[Any] | None":
+        """What the sequence's next plan would wait for; None for nothing."""
         ...

@@ -1,21 +1,33 @@
 """Reads a frozen dataclass of parameters from JSON values: unknown keys, wrong types and ranges fail by name.
 
 A parameter class is a frozen dataclass whose `__post_init__` raises `ParameterError(field, ...)` for its ranges; the
-readers here prefix the path. Types understood: int, float, bool, str, T | None, Literal, tuple[int, ...],
-dict[int, float].
+readers here prefix the path. Types understood: int, float, bool, str, T | None, Literal, tuple[T, ...],
+dict[int, float], JsonText, TokenLists.
 """
 
 import dataclasses
 import difflib
+import itertools
+import json
+import logging
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from penstock_decoding.errors import ParameterError
+from penstock_decoding.errors import DecodingFault, ParameterError
+from penstock_decoding.token_lists import TokenLists
 
 T = TypeVar("T")
+
+JsonText = typing.NewType("JsonText", str)
+"""A JSON object, or true or false, as its text. It is read from the value itself, or from a string that holds it."""
+
+# Of lists whose items are read one by one; a million of them would take seconds only to be refused.
+MAX_ITEMS = 100_000
+
+_log = logging.getLogger(__name__)
 
 
 def read_params(cls: type[T], value: object, path: str) -> T:
@@ -42,6 +54,11 @@ def read_params(cls: type[T], value: object, path: str) -> T:
         raise ParameterError(f"{path}.{missing[0]}", "is required")
     hints = _hints(cls)
     return _construct(cls, {key: _read_value(hints[key], item, f"{path}.{key}") for key, item in value.items()}, path)
+
+
+def unreadable_field(cls: type) -> str | None:
+    """The first field of a parameter class whose annotation no reader here understands."""
+    return next((name for name, hint in _hints(cls).items() if not _is_readable(hint)), None)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
@@ -71,6 +88,10 @@ def _construct(cls: type[T], arguments: dict[str, Any], path: str, bare: bool = 
         return cls(**arguments)
     except ParameterError as error:
         raise ParameterError(path if bare else f"{path}.{error.param}", error.message) from None
+    except Exception as error:
+        # A plug-in's own check can be wrong: the request that met it fails, and is told where.
+        _log.exception("%s failed", cls.__name__)
+        raise DecodingFault(f"{path}: {cls.__name__} failed: {type(error).__name__}") from error
 
 
 def _read_value(hint: Any, value: object, path: str) -> Any:
@@ -95,9 +116,18 @@ def _read_value(hint: Any, value: object, path: str) -> Any:
         return _checked(math.isfinite(number), number, path, "a finite number")
     if hint is str:
         return _checked(isinstance(value, str), value, path, "a string")
+    if hint is JsonText:
+        return _read_json(value, path)
+    if hint is TokenLists:
+        return _read_token_lists(value, path)
     if origin is tuple:
         _checked(isinstance(value, (list, tuple)), value, path, "a list")
         items = typing.cast("list[object]", value)
+        if arguments[0] in (int, str) and set(map(type, items)) <= {arguments[0]}:
+            return tuple(items)  # there may be a million
+        _check_num_items(items, path)
+        if arguments[0] == tuple[int, ...] and _is_plain_lists(items):
+            return tuple(map(tuple, typing.cast("list[list[int]]", items)))
         return tuple(_read_value(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(items))
     if origin is dict:
         _checked(isinstance(value, Mapping), value, path, "an object")
@@ -106,13 +136,28 @@ def _read_value(hint: Any, value: object, path: str) -> Any:
     raise AssertionError(f"{path}: no reader for the annotation {hint!r}")
 
 
+def _is_readable(hint: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return all(_is_readable(option) for option in arguments if option is not type(None))
+    if origin is tuple:
+        return len(arguments) == 2 and arguments[1] is Ellipsis and _is_readable(arguments[0])
+    if origin is dict:
+        return all(map(_is_readable, arguments))
+    return hint in (bool, int, float, str, JsonText, TokenLists) or origin is typing.Literal
+
+
 def _first_that_reads(options: list[Any], value: object, path: str) -> Any:
-    for option in options[:-1]:
+    errors: list[ParameterError] = []
+    for option in options:
         try:
             return _read_value(option, value, path)
-        except ParameterError:
-            continue
-    return _read_value(options[-1], value, path)
+        except ParameterError as error:
+            errors.append(error)
+    if all(error.param == path and error.message.startswith("must be ") for error in errors):
+        told = " or ".join(error.message.removeprefix("must be ") for error in errors)
+        raise ParameterError(path, f"must be {told}")
+    raise errors[-1]
 
 
 def _read_key(hint: Any, key: object, path: str) -> Any:
@@ -123,6 +168,44 @@ def _read_key(hint: Any, key: object, path: str) -> Any:
         except ValueError:
             raise ParameterError(path, f"the key {key!r} is not a token id") from None
     return _read_value(hint, key, path)
+
+
+def _read_json(value: object, path: str) -> str:
+    try:
+        held = json.loads(value) if isinstance(value, str) else value
+        _checked(isinstance(held, (Mapping, bool)), held, path, "a JSON object, or a string that holds one")
+        return json.dumps(held, allow_nan=False)
+    except json.JSONDecodeError as error:
+        raise ParameterError(path, f"is not JSON from character {error.pos} on") from None
+    except (ValueError, TypeError):
+        raise ParameterError(path, "holds something that JSON does not have") from None
+    except RecursionError:
+        raise ParameterError(path, "is nested too deeply") from None
+
+
+def _read_token_lists(value: object, path: str) -> TokenLists:
+    if isinstance(value, (list, tuple)):
+        _check_num_items(value, path)
+    if not _is_plain_lists(value):
+        value = _read_value(tuple[tuple[int, ...], ...], value, path)  # names the place
+    try:
+        return TokenLists.of(typing.cast("list[list[int]]", value))
+    except ValueError as error:
+        raise ParameterError(path, str(error)) from None
+
+
+def _check_num_items(items: Sequence[object], path: str) -> None:
+    if len(items) > MAX_ITEMS:
+        raise ParameterError(path, f"must have at most {MAX_ITEMS} items")
+
+
+def _is_plain_lists(value: object) -> bool:
+    # There may be a million tokens: nothing here runs Python code for each.
+    return (
+        isinstance(value, (list, tuple))
+        and set(map(type, value)) <= {list, tuple}
+        and set(map(type, itertools.chain.from_iterable(value))) <= {int}
+    )
 
 
 def _to_float(value: "int | float", path: str) -> float:

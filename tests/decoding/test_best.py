@@ -52,3 +52,13 @@ def test_the_best_one_is_numpys_argmax(width: int) -> None:
     scores = np.random.default_rng(width).integers(-2, 3, size=(50, width)).astype(np.float32)
     scores[:5] = -np.inf
     assert best_token(torch.from_numpy(scores)).tolist() == scores.argmax(-1).tolist()
+
+
+@pytest.mark.parametrize("count", [1, 10, 299])
+def test_ties_in_many_rows(count: int) -> None:
+    """More rows than are looked at together, of a few values each, some without a finite one: numpy's stable order."""
+    scores = np.random.default_rng(count).integers(-3, 3, size=(150, 300)).astype(np.float32)
+    scores[::7, 5:] = -np.inf
+    scores[::11] = -np.inf
+    expected = np.argsort(-scores, axis=-1, kind="stable")[:, :count]
+    assert best_tokens(torch.from_numpy(scores), count).tolist() == expected.tolist()

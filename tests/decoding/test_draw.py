@@ -22,7 +22,7 @@ TOLERANCE = 2e-6
 def draw(scores: Tensor, rows: list[int], numbers: list[float]) -> list[int]:
     """Draws with each row's own peak."""
     numbers64 = torch.tensor(numbers, dtype=torch.float64)
-    tokens: list[int] = draw_tokens(scores, scores.amax(-1), torch.tensor(rows), numbers64).tolist()
+    tokens: list[int] = draw_tokens(scores, torch.tensor(rows), numbers64).tolist()
     return tokens
 
 
@@ -123,7 +123,7 @@ def test_frequencies(vocab_size: int, spread: float) -> None:
     scores = distinct_scores(1, vocab_size, seed=vocab_size, spread=spread)
     scores[0, ::7] = NEVER if vocab_size > 2 else scores[0, 0].item()
     numbers = uniforms(np.full(count, 17), np.zeros(count, np.int64), np.arange(count))
-    tokens = draw_tokens(scores, scores.amax(-1), torch.zeros(count, dtype=torch.long), torch.from_numpy(numbers))
+    tokens = draw_tokens(scores, torch.zeros(count, dtype=torch.long), torch.from_numpy(numbers))
     seen = np.bincount(tokens.numpy(), minlength=vocab_size)
     expected = scores[0].double().softmax(-1).numpy() * count
     assert not seen[~kept(scores[0]).numpy()].any()

@@ -8,7 +8,21 @@ import pytest
 
 @pytest.mark.parametrize(
     "module",
-    ["params", "errors", "finish", "processors", "strategies", "read", "philox", "chain"],
+    [
+        "params",
+        "errors",
+        "finish",
+        "processors",
+        "strategies",
+        "read",
+        "philox",
+        "chain",
+        "tensors",
+        "largest",
+        "catalogue",
+        "plugins",
+        "guarded_strategy",
+    ],
 )
 def test_no_torch(module: str) -> None:
     """Validating a request, in a process of its own, never pays for torch: seconds of start and hundreds of MB."""

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from penstock_decoding.errors import ParameterError
-from penstock_decoding.params import FLAT_FIELDS, MAX_SEED, OTHER_FIELDS, DecodingParams, Step, read_decoding
+from penstock_decoding.flat_fields import FLAT_FIELDS, OTHER_FIELDS
+from penstock_decoding.flat_strategy import STRATEGY_FIELDS
+from penstock_decoding.params import MAX_SEED, DecodingParams, Step, read_decoding
 from penstock_decoding.processors import DEFAULT_ORDER, PROCESSORS
 from penstock_decoding.processors.logit_bias import LogitBiasParams
 from penstock_decoding.processors.min_p import MinPParams
@@ -16,6 +18,7 @@ from penstock_decoding.processors.penalties import PenaltiesParams
 from penstock_decoding.processors.temperature import TemperatureParams
 from penstock_decoding.processors.top_k import TopKParams
 from penstock_decoding.processors.top_p import TopPParams
+from penstock_decoding.strategies import STRATEGIES
 from penstock_decoding.strategies.greedy import GreedyParams
 from penstock_decoding.strategies.sample import SampleParams
 
@@ -30,7 +33,42 @@ WRONG: dict[str, tuple[object, ...]] = {
     "temperature": (*NO_NUMBERS, *INFINITE, HUGE, -HUGE, -0.01, 2.01),
     "top_p": (*NO_NUMBERS, *INFINITE, HUGE, 0, -0.1, 1.01),
     "min_p": (*NO_NUMBERS, *INFINITE, HUGE, -0.1, 1.01),
+    "dynatemp_range": (*NO_NUMBERS, *INFINITE, HUGE, -0.1, 5.01),
+    "dynatemp_exponent": (*NO_NUMBERS, *INFINITE, HUGE, -0.1, 10.01),
+    "top_n_sigma": (*NO_NUMBERS, *INFINITE, HUGE, -0.5, -1.01, 100.01),
+    "top_h": (*NO_NUMBERS, *INFINITE, HUGE, 0, -0.1, 1.01),
+    "typical_p": (*NO_NUMBERS, *INFINITE, HUGE, 0, -0.1, 1.01),
+    "epsilon_cutoff": (*NO_NUMBERS, *INFINITE, HUGE, -0.1, 1),
+    "eta_cutoff": (*NO_NUMBERS, *INFINITE, HUGE, -0.1, 1),
+    "mirostat": (*NO_INTEGERS, -1, 3, HUGE),
+    "mirostat_tau": (*NO_NUMBERS, *INFINITE, HUGE, -0.1, 20.01),
+    "mirostat_eta": (*NO_NUMBERS, *INFINITE, HUGE, -0.1, 1.01),
     "top_k": (*NO_INTEGERS, -2, -HUGE),
+    "guided_json": (1, [], "", "[1]", "{", "nonsense", "null", [{}], {"a": math.nan}, "{" * 5000, {"a": "x" * 262144}),
+    "guided_regex": (1, True, [], {}, ["a"], "x" * 262145),
+    "guided_choice": ("a", 1, True, {}, [], [1], [None], [["a"]], ["a"] * 4097, ["x" * 262145]),
+    "guided_grammar": (1, True, [], {}, "x" * 262145),
+    "allowed_sequences": (
+        *("1", 1, True, {}, [], [1], [[]], [[5], []], ["5"], [[[5]]], [["5"]], [[5.0]], [[True]], [[None]]),
+        *([[-1]], [[5, VOCAB_SIZE]], [[HUGE]], [[5] * 1025], [[i % 999, i % 998] for i in range(100_001)]),
+    ),
+    "allowed_texts": ("cat", 1, True, {}, [], [1], [["cat"]], [None], [""], ["cat", ""], ["x" * 4_000_001]),
+    "bad_words": ("cat", 1, True, {}, [1], [["cat"]], [None], [""], ["cat", " "], ["x" * 1025], ["cat"] * 4097),
+    "bad_words_ids": (
+        *("1", 1, True, {}, [1], [[]], [[5], []], ["5"], [[[5]]], [["5"]], [[5.0]], [[True]], [[None]]),
+        *([[-1]], [[5, VOCAB_SIZE]], [[HUGE]], [[5] * 257], [[5]] * 4097),
+    ),
+    "allowed_token_ids": (
+        *("1", 1, True, {}, [], [[5]], ["5"], [5.0], [True], [None], [-1], [5, VOCAB_SIZE], [HUGE], [5] * (2**20 + 1)),
+    ),
+    "no_repeat_ngram_size": (*NO_INTEGERS, -1, 257, HUGE, -HUGE),
+    "dry_multiplier": (*NO_NUMBERS, *INFINITE, HUGE, -0.1, 100.1),
+    "dry_base": (*NO_NUMBERS, *INFINITE, HUGE, 0, 0.99, 100.1),
+    "dry_allowed_length": (*NO_INTEGERS, 0, -1, HUGE, -HUGE),
+    "dry_penalty_last_n": (*NO_INTEGERS, -2, HUGE, -HUGE),
+    "dry_sequence_breakers": ("a", 1, True, {}, [1], [["a"]], [None], [""], ["a", "x" * 65], ["a"] * 65),
+    "xtc_probability": (*NO_NUMBERS, *INFINITE, HUGE, -0.1, 1.01),
+    "xtc_threshold": (*NO_NUMBERS, *INFINITE, HUGE, -0.1, 1.01),
     "min_tokens": (*NO_INTEGERS, -1, -HUGE),
     "repetition_penalty": (*NO_NUMBERS, *INFINITE, HUGE, 0, -1, 10.01),
     "presence_penalty": (*NO_NUMBERS, *INFINITE, HUGE, -2.01, 2.01),
@@ -44,6 +82,8 @@ WRONG: dict[str, tuple[object, ...]] = {
     "n": (*NO_INTEGERS, 0, -1, 129, HUGE),
     "seed": (*NO_INTEGERS, 2**63, -(2**63) - 1, HUGE),
     "num_logprobs": (*NO_INTEGERS, -1, VOCAB_SIZE + 1, HUGE),
+    "num_processed_logprobs": (*NO_INTEGERS, -1, VOCAB_SIZE + 1, HUGE),
+    "chain_trace": ("true", 0, 1, [], {}),
     "decoding": ("sample", 1, True, [], ["sample"]),
 }
 
@@ -73,7 +113,7 @@ def test_nothing_asked() -> None:
 
 def test_none_means_missing() -> None:
     """A client that sends every field as null asks for nothing."""
-    params = read(**dict.fromkeys([*FLAT_FIELDS, *OTHER_FIELDS]))
+    params = read(**dict.fromkeys([*FLAT_FIELDS, *STRATEGY_FIELDS, *OTHER_FIELDS]))
     assert (params.strategy, params.chain, params.num_logprobs) == (Step("sample", SampleParams(n=1)), (), None)
 
 
@@ -99,12 +139,15 @@ def test_flat_fields_build_the_default_chain() -> None:
         Step("top_p", TopPParams(0.9)),
         Step("min_p", MinPParams(0.1)),
     )
-    assert tuple(step.name for step in chain) == DEFAULT_ORDER
+    names = [step.name for step in chain]
+    assert names == [name for name in DEFAULT_ORDER if name in names]
 
 
 def test_every_processor_has_a_flat_field() -> None:
-    """The table of flat fields names processors and parameters that exist, and reaches each processor."""
-    assert {processor for processor, _, _ in FLAT_FIELDS.values()} == set(PROCESSORS)
+    """The table of flat fields names processors and parameters that exist, and reaches each processor but those for
+    which no other API has a name."""
+    chain_only = {"adaptive_temperature", "force_end"}
+    assert {processor for processor, _, _ in FLAT_FIELDS.values()} == set(PROCESSORS) - chain_only
     for processor, parameter, _ in FLAT_FIELDS.values():
         assert parameter in PROCESSORS[processor].Params.__dataclass_fields__
 
@@ -121,6 +164,11 @@ def test_every_processor_has_a_flat_field() -> None:
         ("min_p", 0),
         ("min_p", -0.0),
         ("min_tokens", 0),
+        ("bad_words", []),
+        ("bad_words_ids", []),
+        ("no_repeat_ngram_size", 0),
+        ("dry_multiplier", 0),
+        ("xtc_probability", 0.0),
         ("repetition_penalty", 1),
         ("presence_penalty", 0.0),
         ("frequency_penalty", -0.0),
@@ -152,6 +200,10 @@ def test_integers_are_numbers() -> None:
         ("min_p", (5e-324, 1)),
         ("top_k", (1, 10**30)),
         ("min_tokens", (1, 10**30)),
+        ("bad_words_ids", ([[0]], [[VOCAB_SIZE - 1] * 256] * 4096)),
+        ("allowed_token_ids", ([0], [VOCAB_SIZE - 1] * 2**20)),
+        ("no_repeat_ngram_size", (1, 256)),
+        ("xtc_probability", (5e-324, 1)),
         ("repetition_penalty", (0.1, 10)),
         ("presence_penalty", (-2, 2)),
         ("frequency_penalty", (-2, 2)),
@@ -212,7 +264,9 @@ def test_messages(fields: dict[str, object], message: str) -> None:
 @pytest.mark.parametrize("field", [*FLAT_FIELDS, "n", "seed"])
 def test_messages_name_no_internal_word(field: str) -> None:
     """No message speaks of the parameter that a flat field fills: its name ("count", "mass") is not the caller's."""
-    internal = {parameter for _, parameter, _ in FLAT_FIELDS.values()} - {"bias", "repetition", "presence", "frequency"}
+    internal = {parameter for _, parameter, _ in FLAT_FIELDS.values()} - {
+        *("bias", "repetition", "presence", "frequency", "tokens", "words", "texts", "sequences")
+    }
     for value in WRONG[field]:
         assert not internal & set(refused(**{field: value}).message.split())
 
@@ -230,7 +284,7 @@ def test_unknown_fields_name_the_nearest(field: str, near: str, more: dict[str, 
 def test_unknown_field_without_a_near_one() -> None:
     """A field that resembles none lists them all."""
     assert refused(xyz=None).message == "unknown decoding field; known: " + ", ".join(
-        sorted([*FLAT_FIELDS, *OTHER_FIELDS])
+        sorted([*FLAT_FIELDS, *STRATEGY_FIELDS, *OTHER_FIELDS])
     )
 
 
@@ -311,7 +365,7 @@ def test_empty_chain() -> None:
         (
             [{"top_k": 4}, {"min_tokens": 3}],
             "[1].min_tokens",
-            "must come before top_k, which could leave only stop tokens",
+            "must come before top_k, which could leave nothing but what min_tokens excludes",
         ),
         ([{"temperature": 0.5}, {"top_k": "40"}], "[1].top_k", "must be an integer"),
         ([{"top_k": {"cuont": 40}}], "[0].top_k.cuont", "unknown parameter; did you mean 'count'?"),
@@ -337,8 +391,8 @@ def test_wrong_chains(chain: object, param: str, message: str) -> None:
 @pytest.mark.parametrize("field", FLAT_FIELDS)
 def test_chain_and_flat_field_conflict(field: str) -> None:
     """A chain beside a flat field is ambiguous: the error names the flat field, even with a neutral value."""
-    neutral = FLAT_FIELDS[field][2][0]
-    error = refused(decoding={"chain": [{"top_k": 40}]}, **{field: neutral})
+    neutral = FLAT_FIELDS[field][2]
+    error = refused(decoding={"chain": [{"top_k": 40}]}, **{field: neutral[0] if neutral else [[5]]})
     assert error.param == field
     assert error.message == f"{field} and decoding.chain both shape the distribution; give one"
 
@@ -353,9 +407,9 @@ def test_fields_that_go_with_a_chain() -> None:
     ("decoding", "param", "message"),
     [
         ({"strategy": "sampel"}, "decoding.strategy", "unknown strategy; did you mean 'sample'?"),
-        ({"strategy": "mcts"}, "decoding.strategy", "unknown strategy; known: greedy, sample"),
+        ({"strategy": "mcts"}, "decoding.strategy", "unknown strategy; known: " + ", ".join(sorted(STRATEGIES))),
         ({"strategy": ["sample"]}, "decoding.strategy", "unknown strategy; did you mean 'sample'?"),
-        ({"strategy": "sample", "width": 4}, "decoding.width", "unknown parameter; known: n"),
+        ({"strategy": "sample", "width": 4}, "decoding.width", "unknown parameter; known: best_of, n"),
         ({"n": 0}, "decoding.n", "must be at least 1"),
         ({"n": 129}, "decoding.n", "must be at most 128"),
         ({"n": "2"}, "decoding.n", "must be an integer"),

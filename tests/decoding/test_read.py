@@ -8,6 +8,7 @@ import pytest
 
 from penstock_decoding.errors import ParameterError
 from penstock_decoding.read import read_params, unknown_name
+from penstock_decoding.token_lists import TokenLists
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,14 @@ class Everything:
     def __post_init__(self) -> None:
         if self.count < 0:
             raise ParameterError("count", "must be at least 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Token sequences, packed."""
+
+    lists: TokenLists
+    more: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,23 @@ def test_every_type() -> None:
         "either": "z",
     }
     assert read_params(Everything, value, "at") == Everything(3, 1.0, True, "y", 7, "b", (1, 2), {5: 1.0, 6: 2.5}, "z")
+
+
+def test_long_lists() -> None:
+    """Plain numbers may be many; what has to be read item by item is refused before that takes seconds."""
+    many = [1] * 200_000
+    assert read_params(Everything, {"count": 1, "ids": many}, "at").ids == tuple(many)
+    assert refused({"count": 1, "ids": [*many, 1.5]}) == ("at.ids", "must have at most 100000 items")
+    assert refused({"lists": [[1]] * 100_001}, Lists) == ("at.lists", "must have at most 100000 items")
+
+
+def test_token_lists() -> None:
+    """Lists of token ids are a set; what is wrong with them is named by its place, or by the number itself."""
+    assert read_params(Lists, {"lists": [[5, 6], [1], [5, 6]]}, "at") == Lists(TokenLists.of([(1,), (5, 6)]))
+    assert refused({"lists": [[5], [6, True]]}, Lists) == ("at.lists[1][1]", "must be an integer")
+    assert refused({"lists": [[5], 6]}, Lists) == ("at.lists[1]", "must be a list")
+    assert refused({"lists": "5"}, Lists) == ("at.lists", "must be a list")
+    assert refused({"lists": [[5], [-1]]}, Lists) == ("at.lists", "-1 is not a token id")
 
 
 def test_defaults_and_none() -> None:
@@ -97,7 +123,7 @@ def test_bare_value() -> None:
         ("bias", [], "at.bias", "must be an object"),
         ("bias", {"x": 1}, "at.bias", "the key 'x' is not a token id"),
         ("bias", {"5": "1"}, "at.bias['5']", "must be a number"),
-        ("either", 1.5, "at.either", "must be a string"),
+        ("either", 1.5, "at.either", "must be an integer or a string"),
         ("cuont", 1, "at.cuont", "unknown parameter; did you mean 'count'?"),
     ],
 )

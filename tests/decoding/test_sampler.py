@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,11 +21,13 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
+from penstock_decoding.catalogue import Catalogue
+from penstock_decoding.draws import BestTokens, PerturbedTokens, RowDraw, SampledTokens
 from penstock_decoding.params import Step
-from penstock_decoding.processor import Row
 from penstock_decoding.processors import DEFAULT_ORDER
 from penstock_decoding.processors.penalties import PenaltiesParams
-from penstock_decoding.sampler import RowDraws, Sampler, SampleRow
+from penstock_decoding.sample_row import RowDraws, RowLogprobs, SampleRow
+from penstock_decoding.sampler import Sampler
 
 VOCAB_SIZE = 301
 FALSE_ALARM = 1e-6  # of one statistical test, were its numbers drawn anew; they are fixed, so no test flickers
@@ -37,10 +40,25 @@ def sample(scores: Tensor, rows: list[SampleRow]) -> list[RowDraws]:
 
 def alone(scores: Tensor, row: SampleRow) -> RowDraws:
     """The row's draws when it is the whole batch, in row 0."""
-    source = row.row
-    moved = Row(0, source.slot, source.prompt, source.output, source.stop_token_ids)
-    only = SampleRow(moved, row.chain, row.seed, row.position, row.samples, row.num_best, row.num_logprobs)
-    return sample(scores[source.index : source.index + 1], [only])[0]
+    index = row.row.index
+    only = replace(row, row=replace(row.row, index=0))
+    return sample(scores[index : index + 1], [only])[0]
+
+
+def row_draws() -> st.SearchStrategy[RowDraw]:
+    """A draw of any kind."""
+    samples = st.lists(st.integers(0, 9), min_size=1, max_size=4).map(tuple)
+    named = st.none() | st.lists(st.integers(-1, VOCAB_SIZE - 1), min_size=2, max_size=2).map(np.asarray)
+    perturbed = st.builds(
+        PerturbedTokens,
+        count=st.integers(1, 5),
+        logprob=st.just(-3.0),
+        peak=st.sampled_from([math.nan, -2.0]),
+        floor=st.sampled_from([-math.inf, -3.0]),
+        rank=st.integers(0, 3),
+    )
+    best = st.builds(BestTokens, st.sampled_from([1, 1, 2, 8]), named)
+    return st.builds(SampledTokens, samples, st.booleans()) | best | perturbed
 
 
 @st.composite
@@ -53,10 +71,10 @@ def batches(draw: st.DrawFn) -> list[SampleRow]:
                 busy_step(name, i) for name in draw(st.permutations(DEFAULT_ORDER))[: draw(st.sampled_from([0, 2, 7]))]
             ],
             seed=draw(st.integers(-5, 5)),
-            position=draw(st.integers(0, 100)),
-            samples=draw(st.none() | st.lists(st.integers(0, 9), min_size=1, max_size=4).map(tuple)),
-            num_best=draw(st.sampled_from([1, 1, 2, 8])),
+            prompt=[1, 2, 2, 3] * draw(st.integers(0, 25)),
+            draw=draw(row_draws()),
             num_logprobs=draw(st.sampled_from([None, None, 0, 1, 5])),
+            num_processed_logprobs=draw(st.sampled_from([None, None, 0, 4])),
         )
         for i in range(draw(st.integers(1, 6)))
     ]
@@ -70,7 +88,15 @@ def test_alone_equals_mixed(rows: list[SampleRow], seed: int, grain: int) -> Non
     scores = distinct_scores(len(rows), VOCAB_SIZE, seed).mul(grain).round().div(grain)
     for row, mixed in zip(rows, sample(scores, rows), strict=True):
         assert_same_draws(mixed, alone(scores, row))
-        assert len(mixed.tokens) == (len(row.samples) if row.samples is not None else row.num_best)
+        assert len(mixed.tokens) == num_draws(row.draw)
+
+
+def num_draws(draw: RowDraw) -> int:
+    """How many tokens a row gives."""
+    if isinstance(draw, SampledTokens):
+        return len(draw.samples)
+    named = draw.named if isinstance(draw, BestTokens) else None
+    return draw.count + (0 if named is None else len(named))
 
 
 @pytest.fixture
@@ -88,11 +114,11 @@ def test_alone_equals_mixed_with_threads() -> None:
     shared the batch, and with it best-k log-probabilities and, at times, the nucleus."""
     count = 6
     scores = distinct_scores(count, 50257, seed=1)
-    rows = [sample_row(i, samples=None, num_best=3, chain=[busy_step("top_p")], num_logprobs=3) for i in range(count)]
+    rows = [sample_row(i, draw=BestTokens(3), chain=[busy_step("top_p")], num_logprobs=3) for i in range(count)]
     for row, mixed in zip(rows, sample(scores, rows), strict=True):
         assert_same_draws(mixed, alone(scores, row))
     flat = distinct_scores(count, 50257, seed=2, spread=0.1)
-    rows = [sample_row(i, samples=None, num_best=3) for i in range(count)]
+    rows = [sample_row(i, draw=BestTokens(3)) for i in range(count)]
     for row, mixed in zip(rows, sample(flat, rows), strict=True):
         assert_same_draws(mixed, alone(flat, row))
 
@@ -106,7 +132,7 @@ def test_greedy_is_the_likeliest_processed_token() -> None:
     """Best-1 takes the argmax after the chain; on a tie the lowest id."""
     scores = torch.zeros(2, 50)
     scores[1, 20] = 1.0
-    rows = [sample_row(0, samples=None), sample_row(1, samples=None, chain=[busy_step("logit_bias")])]
+    rows = [sample_row(0, draw=BestTokens()), sample_row(1, draw=BestTokens(), chain=[busy_step("logit_bias")])]
     assert [draws.tokens.tolist() for draws in sample(scores, rows)] == [[0], [11]]
 
 
@@ -115,7 +141,7 @@ def test_best_k_with_processed_logprobs(count: int) -> None:
     """Best-k are the k likeliest, best first, with log-probabilities of the processed distribution."""
     scores = distinct_scores(2, VOCAB_SIZE, seed=1)
     chain = [busy_step("penalties"), busy_step("temperature")]
-    draws = sample(scores, [sample_row(i, samples=None, num_best=count, chain=chain) for i in range(2)])
+    draws = sample(scores, [sample_row(i, draw=BestTokens(count), chain=chain) for i in range(2)])
     processed = apply_chains([(make_row(i), chain) for i in range(2)], scores).double().log_softmax(-1)
     for row, got in zip(processed, draws, strict=True):
         values, ids = row.topk(count)
@@ -125,24 +151,32 @@ def test_best_k_with_processed_logprobs(count: int) -> None:
 
 def test_unasked_logprobs_are_absent() -> None:
     """Nobody who asked for none pays for log-probabilities."""
-    rows = [sample_row(0), sample_row(1, samples=None), sample_row(2, num_logprobs=2)]
+    rows = [sample_row(0), sample_row(1, draw=BestTokens()), sample_row(2, num_logprobs=2)]
     for draws in sample(distinct_scores(3, VOCAB_SIZE, seed=1), rows)[:2]:
         assert np.isnan(draws.logprobs).all()
-        assert (draws.model_logprobs, draws.top) == ((), ())
+        assert (draws.model, draws.processed) == (None, None)
 
 
 @pytest.mark.parametrize("num_logprobs", [0, 1, 5, VOCAB_SIZE])
-@pytest.mark.parametrize("samples", [None, (0,), (0, 1, 2, 3)], ids=str)
-def test_model_logprobs_ignore_the_chain(num_logprobs: int, samples: tuple[int, ...] | None) -> None:
-    """Log-probabilities are log-softmax of the untouched logits, likeliest first, whatever the chain excludes."""
+@pytest.mark.parametrize("draw", [BestTokens(), SampledTokens((0,)), SampledTokens((0, 1, 2, 3))], ids=str)
+def test_model_and_processed_logprobs(num_logprobs: int, draw: RowDraw) -> None:
+    """The model's are log-softmax of the untouched logits, likeliest first, whatever the chain excludes; the processed
+    ones are that of the chain's result."""
     scores = distinct_scores(2, VOCAB_SIZE, seed=3)
     chain = [busy_step(name) for name in DEFAULT_ORDER]
     expected = scores.log_softmax(-1)
-    rows = [sample_row(i, chain=chain, samples=samples, num_logprobs=num_logprobs) for i in range(2)]
-    for row, draws in zip(expected, sample(scores, rows), strict=True):
-        assert draws.model_logprobs == tuple(row[torch.from_numpy(draws.tokens)].tolist())
-        values, ids = row.topk(num_logprobs)
-        assert draws.top == tuple(zip(ids.tolist(), values.tolist(), strict=True))
+    processed = apply_chains([(make_row(i), chain) for i in range(2)], scores).log_softmax(-1)
+    rows = [
+        sample_row(i, chain=chain, draw=draw, num_logprobs=num_logprobs, num_processed_logprobs=num_logprobs)
+        for i in range(2)
+    ]
+    for i, draws in enumerate(sample(scores, rows)):
+        assert draws.model is not None and draws.processed is not None
+        assert draws.model.chosen == tuple(expected[i, torch.from_numpy(draws.tokens)].tolist())
+        values, ids = expected[i].topk(num_logprobs)
+        assert draws.model.top == tuple(zip(ids.tolist(), values.tolist(), strict=True))
+        assert draws.processed.chosen == tuple(processed[i, torch.from_numpy(draws.tokens)].tolist())
+        assert [value for _, value in draws.processed.top] == processed[i].topk(num_logprobs).values.tolist()
 
 
 def test_rows_ask_for_different_numbers_of_logprobs() -> None:
@@ -150,15 +184,27 @@ def test_rows_ask_for_different_numbers_of_logprobs() -> None:
     asked = [3, None, 0, 7, 1]
     rows = [sample_row(i, num_logprobs=num) for i, num in enumerate(asked)]
     draws = sample(distinct_scores(len(asked), VOCAB_SIZE, seed=4), rows)
-    assert [len(got.top) for got in draws] == [3, 0, 0, 7, 1]
-    assert [len(got.model_logprobs) for got in draws] == [1, 0, 1, 1, 1]
+    assert [got.model and (len(got.model.chosen), len(got.model.top)) for got in draws] == [
+        (1, 3),
+        None,
+        (1, 0),
+        (1, 7),
+        (1, 1),
+    ]
 
 
+KINDS: dict[str, RowDraw] = {
+    "sampled": SampledTokens((0,)),
+    "several": SampledTokens((0, 1, 2)),
+    "greedy": BestTokens(),
+    "best": BestTokens(4),
+    "perturbed": PerturbedTokens(3, 0.0, math.nan, -math.inf, 0),
+}
 BROKEN = {"nan": [(5, math.nan)], "inf": [(5, math.inf)], "two_infs": [(5, math.inf), (6, math.inf)], "empty": []}
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-@pytest.mark.parametrize("kind", ["sampled", "several", "greedy", "best"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("chain", [(), DEFAULT_ORDER], ids=["bare", "default"])
 def test_broken_row_fails_alone(broken: str, kind: str, chain: tuple[str, ...]) -> None:
     """A row of NaN, +inf or nothing but -inf is marked invalid. It once made the cumulative search end past the
@@ -172,14 +218,16 @@ def test_broken_row_fails_alone(broken: str, kind: str, chain: tuple[str, ...]) 
         sample_row(
             i,
             chain=[busy_step(name, i) for name in chain],
-            samples={"sampled": (0,), "several": (0, 1, 2)}.get(kind),
-            num_best=4 if kind == "best" else 1,
+            draw=KINDS[kind],
             num_logprobs=2,
         )
         for i in range(3)
     ]
     draws = sample(scores, rows)
-    assert [got.is_valid for got in draws] == [True, False, True]
+    # A draw with log-probabilities can tell by them that nothing was left.
+    can_tell = broken == "empty" and KINDS[kind].with_logprobs
+    assert [got.is_valid for got in draws] == [True, can_tell, True]
+    assert not can_tell or (draws[1].logprobs == NEVER).all()
     for i in (0, 2):
         assert_same_draws(draws[i], alone(scores, rows[i]))
 
@@ -189,7 +237,7 @@ def test_minus_infinity_is_no_fault() -> None:
     scores = torch.full((1, VOCAB_SIZE), NEVER)
     scores[0, 300] = -3.0
     (draws,) = sample(scores, [sample_row(0, num_logprobs=0)])
-    assert (draws.is_valid, draws.tokens.tolist(), draws.model_logprobs) == (True, [300], (0.0,))
+    assert (draws.is_valid, draws.tokens.tolist(), draws.model) == (True, [300], RowLogprobs((0.0,), ()))
 
 
 @pytest.mark.parametrize("varied", ["seed", "position", "sample"])
@@ -199,7 +247,8 @@ def test_draws_depend_on(varied: str) -> None:
 
     def token(number: int) -> int:
         arguments = {name: number if name == varied else 3 for name in ("seed", "position", "sample")}
-        row = sample_row(0, seed=arguments["seed"], position=arguments["position"], samples=(arguments["sample"],))
+        draw = SampledTokens((arguments["sample"],))
+        row = sample_row(0, seed=arguments["seed"], prompt=[1] * arguments["position"], draw=draw)
         return int(sample(scores, [row])[0].tokens[0])
 
     tokens = [token(number) for number in range(60)]
@@ -210,8 +259,8 @@ def test_draws_depend_on(varied: str) -> None:
 def test_several_draws_of_a_row_are_those_of_several_rows() -> None:
     """n draws from one row, as after a shared prompt, are those of n rows with one sample index each."""
     scores = distinct_scores(1, VOCAB_SIZE, seed=7)
-    (together,) = sample(scores, [sample_row(0, samples=(0, 1, 2, 3))])
-    apart = sample(scores.repeat(4, 1), [sample_row(i, samples=(i,)) for i in range(4)])
+    (together,) = sample(scores, [sample_row(0, draw=SampledTokens((0, 1, 2, 3)))])
+    apart = sample(scores.repeat(4, 1), [sample_row(i, draw=SampledTokens((i,))) for i in range(4)])
     assert together.tokens.tolist() == [int(draws.tokens[0]) for draws in apart]
 
 
@@ -220,7 +269,7 @@ def test_frequencies_of_the_whole_chain() -> None:
     count = 20_000
     scores = distinct_scores(1, VOCAB_SIZE, seed=8)
     chain = [busy_step("temperature"), busy_step("top_k", 10)]
-    (draws,) = sample(scores, [sample_row(0, chain=chain, samples=tuple(range(count)))])
+    (draws,) = sample(scores, [sample_row(0, chain=chain, draw=SampledTokens(tuple(range(count))))])
     expected = apply_chains([(make_row(0), chain)], scores)[0].double().softmax(-1).numpy() * count
     seen = np.bincount(draws.tokens, minlength=VOCAB_SIZE)
     assert not seen[expected == 0].any()
@@ -230,8 +279,8 @@ def test_frequencies_of_the_whole_chain() -> None:
 def test_prompt_extended_by_its_answer_continues_it() -> None:
     """A token is drawn by its absolute position: moved from the answer into the prompt, it continues the same."""
     scores = distinct_scores(1, VOCAB_SIZE, seed=9)
-    as_answer = sample_row(0, position=4, row={"prompt": (1, 2), "output": (8, 9)})
-    as_prompt = sample_row(0, position=4, row={"prompt": (1, 2, 8, 9), "output": ()})
+    as_answer = sample_row(0, prompt=(1, 2), output=(8, 9))
+    as_prompt = sample_row(0, prompt=(1, 2, 8, 9), output=())
     assert_same_draws(sample(scores, [as_answer])[0], sample(scores, [as_prompt])[0])
 
 
@@ -243,7 +292,7 @@ def test_state_follows_fork_rollback_and_release() -> None:
     sampler = Sampler()
 
     def greedy(slot: int, prompt: tuple[int, ...], output: tuple[int, ...]) -> int:
-        row = sample_row(0, samples=None, chain=chain, row={"slot": slot, "prompt": prompt, "output": output})
+        row = sample_row(0, draw=BestTokens(), chain=chain, slot=slot, prompt=prompt, output=output)
         return int(sampler.sample(scores.clone(), [row])[0].tokens[0])
 
     assert greedy(0, (0,), ()) == 1
@@ -272,5 +321,5 @@ def test_sampler_takes_its_own_processors() -> None:
             scores[:, :-1] = NEVER
 
     row = sample_row(0, chain=[Step("only", 0)])
-    (draws,) = Sampler({"only": Only}).sample(torch.zeros(1, 9), [row])
+    (draws,) = Sampler(Catalogue({"only": Only}, {})).sample(torch.zeros(1, 9), [row])
     assert draws.tokens.tolist() == [8]
