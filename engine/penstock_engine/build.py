@@ -2,10 +2,15 @@
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from penstock_decoding.errors import PluginError
+from penstock_decoding.grammar.vocabulary import Vocabulary
+from penstock_decoding.plugins import load_plugins
 from penstock_engine.config import EngineConfig, EngineInfo
 from penstock_engine.engine import Engine
 from penstock_engine.errors import EngineStartError
@@ -30,8 +35,12 @@ SMALL_WEIGHTS = 32 * 2**20
 INVARIANT_HEAD_MULTIPLE = 32
 
 
-def build_engine(config: EngineConfig) -> tuple[Engine, EngineInfo]:
+def build_engine(
+    config: EngineConfig, plugins: Sequence[type[Any] | str] = (), vocabulary: Vocabulary | None = None
+) -> tuple[Engine, EngineInfo]:
     """Load the model and size everything.
+
+    `plugins`: more of them, beside the configuration's. `vocabulary`: as for `Engine`.
 
     Raises:
         EngineStartError: says what could not be done, fit for the person who asked.
@@ -42,9 +51,10 @@ def build_engine(config: EngineConfig) -> tuple[Engine, EngineInfo]:
     threads = config.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     try:
+        catalogue = load_plugins((*config.plugin, *plugins))
         folder = resolve_folder(config.model, config.revision)
         model, kernels = _load(config, folder, device)
-    except (CheckpointError, HubError) as error:
+    except (PluginError, CheckpointError, HubError) as error:
         raise EngineStartError(str(error)) from error
     limits = _limits(config, model, device)
     runner = ModelRunner(model.decoder, num_blocks=limits.num_blocks, block_size=limits.block_size)
@@ -69,7 +79,13 @@ def build_engine(config: EngineConfig) -> tuple[Engine, EngineInfo]:
         threads=threads,
         load_seconds=time.perf_counter() - started,
     )
-    return Engine(runner, limits, prefix_caching=config.prefix_caching), info
+    try:
+        engine = Engine(
+            runner, limits, prefix_caching=config.prefix_caching, catalogue=catalogue, vocabulary=vocabulary
+        )
+    except PluginError as error:
+        raise EngineStartError(str(error)) from error
+    return engine, info
 
 
 def _check(config: EngineConfig) -> None:

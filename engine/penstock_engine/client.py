@@ -17,10 +17,10 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import msgspec
 import zmq
 import zmq.asyncio
 
+from penstock_decoding.grammar.vocabulary import Vocabulary
 from penstock_engine.config import EngineConfig, EngineInfo, EngineStats
 from penstock_engine.errors import (
     EngineError,
@@ -44,6 +44,7 @@ from penstock_engine.messages import (
     Hello,
     Ready,
     Refused,
+    Start,
     Stepped,
     Stop,
     ToEngine,
@@ -98,8 +99,9 @@ class ProcessStream:
 class ProcessClient:
     """A running engine process. Made by `start`; ended by `close`."""
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, vocabulary: Vocabulary | None = None) -> None:
         self._config = config
+        self._vocabulary = vocabulary
         try:
             self._folder = Path(tempfile.mkdtemp(prefix="penstock-"))  # mode 0700: nobody else can reach the socket
         except OSError as error:
@@ -122,13 +124,13 @@ class ProcessClient:
         self._supervisor: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, config: EngineConfig) -> "ProcessClient":
-        """Start the process and wait until the model is loaded.
+    async def start(cls, config: EngineConfig, vocabulary: Vocabulary | None = None) -> "ProcessClient":
+        """Start the process and wait until the model is loaded. `vocabulary`: as for `Engine`.
 
         Raises:
             EngineStartError: says why it could not start.
         """
-        client = cls(config)
+        client = cls(config, vocabulary)
         try:
             await client._launch()
         except BaseException:
@@ -160,7 +162,7 @@ class ProcessClient:
         """Queue a request; returns once the engine has taken it.
 
         Raises:
-            RequestRefused, QueueFull, EngineUnavailable
+            RequestRefused, QueueFull, RequestFailed, EngineUnavailable
         """
         if self._is_closing:
             raise EngineUnavailable("the server is shutting down")
@@ -225,7 +227,7 @@ class ProcessClient:
             env={**THREAD_POLICY, **os.environ},
         )
         assert self._process.stdin is not None, "stdin is a pipe"
-        self._process.stdin.write(msgspec.json.encode(self._config))
+        self._process.stdin.write(ENCODER.encode(Start(self._config, self._vocabulary)))
         self._process.stdin.close()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.SNDHWM, 0)
@@ -324,6 +326,8 @@ class ProcessClient:
                 self._answer(handle, RequestRefused(param, text))
             case Full(handle, num_waiting, retry_after):
                 self._answer(handle, QueueFull(num_waiting, retry_after))
+            case Failed(handle, text) if handle in self._answers and not self._answers[handle].done():
+                self._answer(handle, RequestFailed(text))
             case Failed(handle, text):
                 self._finish(handle, RequestFailed(text))
             case Ended(handle):

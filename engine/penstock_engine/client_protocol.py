@@ -48,7 +48,7 @@ class EngineClient(Protocol):
         """Queue a request; returns once the engine has taken it.
 
         Raises:
-            RequestRefused, QueueFull, EngineUnavailable
+            RequestRefused, QueueFull, RequestFailed, EngineUnavailable
         """
         ...
 

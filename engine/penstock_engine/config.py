@@ -34,6 +34,10 @@ class EngineConfig:
         default=None, metadata={"help": "an answer's bits do not depend on what shares its batch or cache"}
     )
     threads: int | None = field(default=None, metadata={"help": "CPU threads for the model"})
+    plugin: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "processors and strategies of your own: a file.py or module, or file.py:Class; repeatable"},
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from penstock_decoding.finish import Finish
+from penstock_decoding.catalogue import SHIPPED, Catalogue
+from penstock_decoding.draws import BestTokens, Draw, SampledTokens
+from penstock_decoding.errors import DecodingFault, NoAnswer
+from penstock_decoding.grammar.vocabulary import Vocabulary
+from penstock_decoding.guarded_strategy import GuardedStrategy
 from penstock_decoding.processor import Row
-from penstock_decoding.sampler import RowDraws, Sampler, SampleRow
-from penstock_decoding.strategy import Branches, Draw, Drawn, Live, Sampled
+from penstock_decoding.sample_row import RowDraws, SampleRow
+from penstock_decoding.sampler import Sampler
+from penstock_decoding.strategy import Drawn, Live
+from penstock_engine.ahead import Ahead
 from penstock_engine.blocks import BlockAllocator
 from penstock_engine.config import EngineStats
-from penstock_engine.errors import QueueFull
+from penstock_engine.errors import QueueFull, RequestFailed, RequestRefused
 from penstock_engine.group import Group
 from penstock_engine.limits import Limits, check_request
-from penstock_engine.outputs import StepOutput, TokenLogprobs, TokenOutput
+from penstock_engine.outputs import StepOutput
 from penstock_engine.pace import Pace
+from penstock_engine.preparation import RETRY_SECONDS, Preparation
 from penstock_engine.request import GenerationRequest
 from penstock_engine.runner import Runner
 from penstock_engine.scheduler import Scheduler
@@ -36,10 +43,22 @@ class Failure:
 class Engine:
     """Owns the scheduler, the sampler and the open requests; borrows the runner."""
 
-    def __init__(self, runner: Runner, limits: Limits, *, prefix_caching: bool = True) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        limits: Limits,
+        *,
+        prefix_caching: bool = True,
+        catalogue: Catalogue = SHIPPED,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        """`vocabulary`: the bytes of the model's tokens; without it a processor that needs them is refused."""
         self.limits = limits
+        self.catalogue = catalogue
         self._runner = runner
-        self._sampler = Sampler()
+        self._has_vocabulary = vocabulary is not None
+        self._sampler = Sampler(catalogue, None if vocabulary is None else vocabulary.resized(limits.vocab_size))
+        self._ahead = Ahead(self._sampler)
         self._allocator = BlockAllocator(limits.num_blocks)
         self._scheduler = Scheduler(
             self._allocator,
@@ -49,6 +68,8 @@ class Engine:
         )
         self._prefix_caching = prefix_caching
         self._groups: dict[str, Group] = {}
+        self._preparations: list[Preparation] = []
+        self._failed_between_steps: list[tuple[str, Failure]] = []
         self._num_arrived = 0
         self._num_prompt_tokens = 0
         self._num_generated_tokens = 0
@@ -60,7 +81,7 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """Whether a step would have something to do."""
-        return bool(self._groups)
+        return bool(self._groups or self._failed_between_steps)
 
     @property
     def stats(self) -> EngineStats:
@@ -80,25 +101,61 @@ class Engine:
             total_step_seconds=self._total_step_seconds,
         )
 
+    def check_request(self, request: GenerationRequest) -> GuardedStrategy:
+        """Its search, if the request can be served at all.
+
+        Raises:
+            RequestRefused: it could not be served even alone.
+            RequestFailed: its strategy could not be made.
+        """
+        try:
+            strategy = GuardedStrategy(request.decoding.strategy, self.catalogue, self.limits.vocab_size)
+        except DecodingFault as error:
+            raise RequestFailed(str(error)) from error
+        check_request(request, strategy.max_live, self.limits)
+        for step in request.decoding.chain:
+            needs_vocabulary = getattr(self.catalogue.processors[step.name], "needs_vocabulary", False)
+            if needs_vocabulary and not self._has_vocabulary:
+                raise RequestRefused(step.name, "needs the tokens' texts, for which there is no tokenizer")
+        return strategy
+
+    def prepare(self, request: GenerationRequest) -> Preparation | None:
+        """Begin what has to be done, off the step loop, before the request can be added; None for nothing.
+
+        Raises:
+            RequestRefused, RequestFailed: as `check_request`.
+            QueueFull: so much is under way already; try again later.
+        """
+        self.check_request(request)
+        if not self._sampler.prepares(request.decoding.chain):
+            return None
+        self._preparations = [preparation for preparation in self._preparations if not preparation.is_done]
+        if len(self._preparations) >= self.limits.max_queue:
+            raise QueueFull(len(self._preparations), RETRY_SECONDS)
+        preparation = Preparation(request, self._sampler.prepare(request.decoding.chain))
+        self._preparations.append(preparation)
+        return preparation
+
     def add(self, request: GenerationRequest) -> None:
         """Queue a request.
 
         Raises:
-            RequestRefused: it could not be served even alone.
+            RequestRefused, RequestFailed: as `check_request`.
             QueueFull: try again later.
         """
         assert request.id not in self._groups, f"request id {request.id!r} is open already"
-        check_request(request, self.limits)
+        strategy = self.check_request(request)
         num_waiting = len(self._scheduler.waiting)
         if num_waiting >= self.limits.max_queue:
             raise QueueFull(num_waiting, self._pace.seconds_for(num_waiting))
         # Without prefix caching nobody else shares a prompt's blocks; the request's own rows still do.
         salt = request.cache_salt if self._prefix_caching else secrets.token_hex(16)
-        group = Group.of(request, self._num_arrived, self._scheduler.slots.take(), salt)
+        group = Group.of(request, strategy, self._num_arrived, self._scheduler.slots.take(), salt)
         self._num_arrived += 1
         self._num_prompt_tokens += len(request.prompt)
         self._groups[request.id] = group
         self._scheduler.add(group)
+        self._ahead.add(group)
 
     def abort(self, request_id: str, choice: int | None = None) -> bool:
         """Stop one answer of a request, or all; its blocks are free when this returns. Unknown ids are ignored.
@@ -108,26 +165,42 @@ class Engine:
         group = self._groups.get(request_id)
         if group is None:
             return False
-        self._drop_rows(group, range(len(group.rows)) if choice is None else group.strategy.drop(choice))
+        try:
+            ended = list(range(len(group.rows))) if choice is None else group.strategy.drop(choice)
+        except DecodingFault as error:
+            self._failed_between_steps.append((request_id, self._fail(group, str(error))))
+            return False
+        self._drop_rows(group, ended)
         return request_id not in self._groups
 
     def step(self) -> list[tuple[str, StepOutput | Failure]]:
         """One step for every request whose turn it is. Returns what each got, by request id."""
         started = time.perf_counter()
-        batch = self._scheduler.schedule()
-        groups = list(dict.fromkeys(entry.group for entry in batch.entries if entry.wants_logits))
+        failed, self._failed_between_steps = self._failed_between_steps, []
+        if not self._groups:
+            return [*failed]
+        batch = self._scheduler.schedule(self._ahead.still_late())
+        if not batch.entries:
+            self._ahead.wait()
+        wanting = [entry.group for entry in batch.entries if entry.wants_logits]
+        groups = list(dict.fromkeys(wanting))
         logits = self._runner.forward(batch)
-        self._scheduler.mark_computed(batch)
-        draws = [group.strategy.draw(len(group.rows)) for group in groups]
+        late = self._ahead.late(groups)
+        self._scheduler.mark_computed(batch, late)
+        if late:
+            logits = logits[[i for i, group in enumerate(wanting) if group not in late]]
+            groups = [group for group in groups if group not in late]
+        draws = [_draw(group) for group in groups]
         rows = self._sample_rows(groups, draws)
         drawn = self._sampler.sample(logits, rows) if rows else []
         outputs = [
-            (group.request.id, self._advance(group, drawn_rows)) for group, drawn_rows in _by_group(groups, drawn)
+            (group.request.id, self._advance(group, draw, drawn_rows))
+            for draw, (group, drawn_rows) in zip(draws, _by_group(groups, drawn), strict=True)
         ]
         self._num_steps += 1
         self._last_step_seconds = time.perf_counter() - started
         self._total_step_seconds += self._last_step_seconds
-        return outputs
+        return [*failed, *outputs]
 
     def check(self) -> None:
         """Prove that nothing leaked.
@@ -139,40 +212,52 @@ class Engine:
         open_groups = {*self._scheduler.waiting, *self._scheduler.running}
         assert open_groups == set(self._groups.values()), "the engine and the scheduler disagree on what is open"
 
-    def _sample_rows(self, groups: list[Group], draws: list[Draw]) -> list[SampleRow]:
+    def _sample_rows(self, groups: list[Group], draws: list[Draw | Failure]) -> list[SampleRow]:
         rows: list[SampleRow] = []
         for group, draw in zip(groups, draws, strict=True):
             decoding, stop_ids = group.request.decoding, group.request.stop.token_ids
-            for i, row in enumerate(group.rows):
+            num_processed = decoding.num_processed_logprobs
+            if group.watch is not None and num_processed is None:
+                num_processed = 0  # a watch tells what each token adds to its hypothesis
+            for i, sequence in enumerate(group.rows):
+                # The rows of a search that has failed have their place in the logits; anything may be drawn for them.
+                asked = BestTokens() if isinstance(draw, Failure) else draw.for_row(i)
+                sample = asked.samples[0] if isinstance(asked, SampledTokens) else 0
+                row = Row(len(rows), sequence.slot, sequence.prompt, sequence.output, stop_ids, decoding.seed, sample)
                 rows.append(
-                    SampleRow(
-                        Row(len(rows), row.slot, row.prompt, row.output, stop_ids),
-                        decoding.chain,
-                        decoding.seed,
-                        row.num_tokens,
-                        draw.samples[i] if isinstance(draw, Sampled) else None,
-                        1 if isinstance(draw, Sampled) else draw.count,
-                        decoding.num_logprobs,
-                    )
+                    SampleRow(row, decoding.chain, asked, decoding.num_logprobs, num_processed, decoding.chain_trace)
                 )
         return rows
 
-    def _advance(self, group: Group, drawn: list[RowDraws]) -> StepOutput | Failure:
-        if not all(row.is_valid for row in drawn):
-            self._drop_rows(group, range(len(group.rows)))
-            return Failure("the model or a processor gave scores that are not finite numbers")
+    def _advance(self, group: Group, draw: Draw | Failure, drawn: list[RowDraws]) -> StepOutput | Failure:
+        if isinstance(draw, Failure):
+            return self._fail(group, draw.message)
+        fault = next((row.fault for row in drawn if row.fault is not None), None)
+        if fault is not None:
+            return self._fail(group, fault)
         live = Live(len(group.rows), group.num_generated)
-        stacked = Drawn(np.stack([row.tokens for row in drawn]), np.stack([row.logprobs for row in drawn]))
-        branches = group.strategy.advance(live, stacked, group.stop)
+        try:
+            branches = group.strategy.advance(live, _stacked(drawn), group.stop)
+        except (NoAnswer, DecodingFault) as error:
+            return self._fail(group, str(error))
+        tokens = group.record.tokens(branches, drawn)
+        watched = None if group.watch is None else group.watch.step(branches, drawn)
         slots = [row.slot for row in group.rows]
         for source, target in self._scheduler.apply(group, branches):
             self._sampler.fork(source, target)
         self._release(slots, group)
+        self._ahead.begin(group)
         self._num_generated_tokens += len(branches.token)
-        return StepOutput(_token_outputs(branches, drawn), not group.rows, group.num_cached_tokens)
+        return StepOutput(tokens, not group.rows, group.num_cached_tokens, watched)
+
+    def _fail(self, group: Group, message: str) -> Failure:
+        self._drop_rows(group, range(len(group.rows)))
+        return Failure(message)
 
     def _drop_rows(self, group: Group, indices: "range | list[int]") -> None:
         slots = [row.slot for row in group.rows]
+        if group.watch is not None:
+            group.watch.drop(indices)
         self._scheduler.drop_rows(group, indices)
         self._release(slots, group)
 
@@ -184,7 +269,15 @@ class Engine:
                 self._sampler.release(slot)
         if not group.rows:
             del self._groups[group.request.id]
+            self._ahead.forget(group)
             self._pace.finished()
+
+
+def _draw(group: Group) -> Draw | Failure:
+    try:
+        return group.strategy.draw(Live(len(group.rows), group.num_generated), group.stop)
+    except DecodingFault as error:
+        return Failure(str(error))
 
 
 def _by_group(groups: list[Group], drawn: list[RowDraws]) -> list[tuple[Group, list[RowDraws]]]:
@@ -196,16 +289,10 @@ def _by_group(groups: list[Group], drawn: list[RowDraws]) -> list[tuple[Group, l
     return parts
 
 
-def _token_outputs(branches: Branches, drawn: list[RowDraws]) -> tuple[TokenOutput, ...]:
-    outputs = []
-    arrays = (branches.parent, branches.token, branches.choice, branches.finish)
-    for parent, token, choice, finish in zip(*(array.tolist() for array in arrays), strict=True):
-        if choice >= 0:
-            outputs.append(TokenOutput(choice, token, Finish(finish), _logprobs(drawn[parent], token)))
-    return tuple(outputs)
-
-
-def _logprobs(row: RowDraws, token: int) -> TokenLogprobs | None:
-    if not row.model_logprobs:
-        return None
-    return TokenLogprobs(row.model_logprobs[int(np.flatnonzero(row.tokens == token)[0])], row.top)
+def _stacked(drawn: list[RowDraws]) -> Drawn:
+    perturbed = [row.perturbed for row in drawn if row.perturbed is not None]
+    return Drawn(
+        np.stack([row.tokens for row in drawn]),
+        np.stack([row.logprobs for row in drawn]),
+        np.stack(perturbed) if perturbed else None,
+    )

@@ -1,14 +1,15 @@
 """`Group`: a request's live sequences and its strategy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from penstock_decoding.strategies import STRATEGIES
 from penstock_decoding.strategy import StopRule, Strategy
 from penstock_engine.prefix_hash import root_digest
+from penstock_engine.record import Record
 from penstock_engine.request import GenerationRequest
 from penstock_engine.sequence import Sequence
+from penstock_engine.watch import Watch
 
 
 @dataclass(slots=True, eq=False)
@@ -27,13 +28,15 @@ class Group:
     num_generated: int = 0
     num_cached_tokens: int = 0
     was_admitted: bool = False
+    record: Record = field(default_factory=Record)
+    watch: Watch | None = None
 
     @classmethod
-    def of(cls, request: GenerationRequest, arrival: int, slot: int, salt: str) -> "Group":
+    def of(cls, request: GenerationRequest, strategy: Strategy, arrival: int, slot: int, salt: str) -> "Group":
         """A group with one row that holds the prompt."""
-        strategy = STRATEGIES[request.decoding.strategy.name](request.decoding.strategy.params)
         stop = StopRule(np.asarray(request.stop.token_ids, np.int64), request.stop.min_tokens, request.stop.max_tokens)
-        return cls(request, arrival, root_digest(salt), strategy, stop, [Sequence(slot, request.prompt)])
+        watch = Watch() if request.is_watched else None
+        return cls(request, arrival, root_digest(salt), strategy, stop, [Sequence(slot, request.prompt)], watch=watch)
 
     @property
     def order(self) -> tuple[int, int]:

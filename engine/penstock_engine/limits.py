@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from penstock_decoding.strategies import STRATEGIES
+from penstock_decoding.errors import ParameterError
+from penstock_decoding.processor import NeedsStop
 from penstock_engine.errors import RequestRefused
 from penstock_engine.request import GenerationRequest
 
@@ -20,8 +21,8 @@ class Limits:
     vocab_size: int
 
 
-def check_request(request: GenerationRequest, limits: Limits) -> None:
-    """Refuse a request that could not be served even if it were alone.
+def check_request(request: GenerationRequest, num_rows: int, limits: Limits) -> None:
+    """Refuse a request that could not be served even if it were alone. `num_rows`: what it holds at once at most.
 
     Raises:
         RequestRefused: names the field and the numbers.
@@ -39,9 +40,11 @@ def check_request(request: GenerationRequest, limits: Limits) -> None:
             f"the prompt has {num_prompt} tokens and max_tokens is {max_tokens}: "
             f"together more than the context length of {limits.max_model_len}",
         )
-    num_rows = STRATEGIES[request.decoding.strategy.name](request.decoding.strategy.params).max_live
+    _check_stop(request)
     if num_rows > limits.max_rows:
-        raise RequestRefused("n", f"needs {num_rows} rows at once; this server runs at most {limits.max_rows}")
+        # A search may need more rows than it returns answers: then it is not their number that is too large.
+        field = "n" if num_rows == getattr(request.decoding.strategy.params, "n", None) else "decoding"
+        raise RequestRefused(field, f"needs {num_rows} rows at once; this server runs at most {limits.max_rows}")
     needed = most_blocks(num_prompt, max_tokens, num_rows, limits.block_size)
     if needed > limits.num_blocks:
         raise RequestRefused(
@@ -49,6 +52,16 @@ def check_request(request: GenerationRequest, limits: Limits) -> None:
             f"{num_rows} x ({num_prompt} prompt + {max_tokens} generated) tokens need {needed} KV cache blocks of "
             f"{limits.block_size}; this server has {limits.num_blocks}",
         )
+
+
+def _check_stop(request: GenerationRequest) -> None:
+    stop, decoding = request.stop, request.decoding
+    for path, step in (("decoding", decoding.strategy), *((step.name, step) for step in decoding.chain)):
+        if isinstance(step.params, NeedsStop):
+            try:
+                step.params.check_stop(stop.token_ids, stop.min_tokens, stop.max_tokens)
+            except ParameterError as error:
+                raise RequestRefused(f"{path}.{error.param}", error.message) from None
 
 
 def most_blocks(num_prompt: int, max_tokens: int, num_rows: int, block_size: int) -> int:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
@@ -14,8 +14,7 @@ from penstock_engine.build import build_engine
 from penstock_engine.config import EngineConfig
 from penstock_engine.engine import Failure
 from penstock_engine.errors import RequestFailed, RequestRefused
-from penstock_engine.limits import check_request
-from penstock_engine.outputs import StepOutput, TokenLogprobs
+from penstock_engine.outputs import StepOutput, StepTrace, TokenLogprobs
 from penstock_engine.request import GenerationRequest, StopConditions
 from penstock_engine.text_codec import TextCodec, TextStream
 
@@ -24,20 +23,30 @@ Prompt = str | Sequence[int]
 
 @dataclass(slots=True)
 class Answer:
-    """One answer. `text` is empty without a tokenizer; `logprobs` is empty unless `num_logprobs` was asked for.
+    """One answer. `text` is empty without a tokenizer; of the lists beside `token_ids`, those are filled that were
+    asked for by `num_logprobs`, `num_processed_logprobs` and `chain_trace`.
 
-    `token_ids` holds the token that ended the answer, if one did; `finish_reason` is "stop" or "length".
+    `token_ids` holds the token that ended the answer, if one did; `finish_reason` is "stop" or "length". `score`: what
+    a search ranked the answer by, and `inclusion_probability`: that of being among the answers of a search without
+    replacement; None where there is none, or where a stop string has cut the answer that it belongs to.
     """
 
     text: str = ""
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs] = field(default_factory=list)
+    processed_logprobs: list[TokenLogprobs] = field(default_factory=list)
+    chain_trace: list[tuple[StepTrace, ...]] = field(default_factory=list)
     finish_reason: str | None = None
+    score: float | None = None
+    inclusion_probability: float | None = None
 
 
 @dataclass(slots=True)
 class Result:
-    """What one prompt gave: its answers by index, and the seed that gives the same ones again."""
+    """What one prompt gave: its answers, a search's best first, and the seed that gives the same ones again.
+
+    There are as many answers as `n` asked for, or fewer if a search found fewer.
+    """
 
     prompt_token_ids: tuple[int, ...]
     seed: int
@@ -48,15 +57,19 @@ class Result:
 class LLM:
     """A model in this process.
 
-    Without a tokenizer, prompts are token ids and answers have no text.
+    Without a tokenizer, prompts are token ids and answers have no text. `plugins`: processors and strategies of your
+    own, as classes or as `EngineConfig.plugin` names them.
 
     Raises:
         EngineStartError: the model could not be loaded; the message says why.
     """
 
-    def __init__(self, config: EngineConfig, tokenizer: TextCodec | None = None) -> None:
-        self._engine, self.info = build_engine(config)
+    def __init__(
+        self, config: EngineConfig, tokenizer: TextCodec | None = None, *, plugins: Sequence[type[Any] | str] = ()
+    ) -> None:
+        self._engine, self.info = build_engine(config, plugins, None if tokenizer is None else tokenizer.vocabulary())
         self._tokenizer = tokenizer
+        self._encoder = None if tokenizer is None else tokenizer.encoder()
         self._ids = itertools.count()
 
     def generate(
@@ -82,7 +95,7 @@ class LLM:
         Raises:
             ParameterError: a decoding field is wrong.
             RequestRefused: a prompt could not be served even alone. Nothing has run then.
-            RequestFailed: the model gave scores that are not finite.
+            RequestFailed: the model gave scores that are not finite, or a search found no answer.
         """
         encoded = [self._encode(prompt) for prompt in prompts]
         per_prompt = [decoding] * len(encoded) if isinstance(decoding, Mapping) else list(decoding)
@@ -110,13 +123,14 @@ class LLM:
     def _request(
         self, prompt: tuple[int, ...], fields: Mapping[str, object], max_tokens: int, ending: tuple[int, ...]
     ) -> GenerationRequest:
-        params = read_decoding(fields, vocab_size=self.info.vocab_size)
-        min_tokens = fields.get("min_tokens") or 0
-        assert isinstance(min_tokens, int), "read_decoding has checked it"
-        request = GenerationRequest(
-            str(next(self._ids)), prompt, params, StopConditions(max_tokens, ending, min_tokens)
+        params = read_decoding(
+            fields, vocab_size=self.info.vocab_size, catalogue=self._engine.catalogue, encoder=self._encoder
         )
-        check_request(request, self._engine.limits)
+        stop = StopConditions(max_tokens, ending, params.min_tokens)
+        request = GenerationRequest(str(next(self._ids)), prompt, params, stop)
+        preparation = self._engine.prepare(request)
+        if preparation is not None:
+            preparation.finish()
         return request
 
     def _run(self, open_requests: "dict[str, _Open]", progress: bool) -> list[Result]:
@@ -153,27 +167,35 @@ class _Open:
     def __init__(self, request: GenerationRequest, tokenizer: TextCodec | None, stop: Sequence[str]) -> None:
         self.request = request
         num_answers = request.decoding.strategy.params.n
-        self.result = Result(request.prompt, request.decoding.seed, [Answer() for _ in range(num_answers)])
+        self._answers = [Answer() for _ in range(num_answers)]
+        self.result = Result(request.prompt, request.decoding.seed, self._answers)
+        self.is_done = False
         self._texts: list[TextStream] = [tokenizer.open_stream(stop) for _ in range(num_answers)] if tokenizer else []
         self._ending = frozenset(request.stop.token_ids)
-
-    @property
-    def is_done(self) -> bool:
-        return all(answer.finish_reason for answer in self.result.answers)
 
     def take(self, output: StepOutput) -> list[int]:
         """Add a step's tokens. Returns the answers that a stop string has ended, which the engine cannot see."""
         stopped = []
         self.result.num_cached_tokens = output.num_cached_tokens
         for token in output.tokens:
-            answer = self.result.answers[token.choice]
+            answer = self._answers[token.choice]
+            if answer.finish_reason is not None:  # a stop string has ended it amid the tokens of this step
+                continue
             answer.token_ids.append(token.token_id)
             if token.logprobs is not None:
                 answer.logprobs.append(token.logprobs)
+            if token.processed is not None:
+                answer.processed_logprobs.append(token.processed)
+            if token.trace is not None:
+                answer.chain_trace.append(token.trace)
             answer.finish_reason = token.finish.reason
+            answer.score, answer.inclusion_probability = token.score, token.inclusion_probability
             if self._texts and self._is_stopped(answer, token.choice, token.token_id):
                 answer.finish_reason = "stop"
                 stopped.append(token.choice)
+        self.is_done = output.is_last or all(answer.finish_reason for answer in self._answers)
+        if self.is_done:  # an answer that has not ended now does not exist: a search found fewer
+            self.result.answers = [answer for answer in self._answers if answer.finish_reason]
         return stopped
 
     def _is_stopped(self, answer: Answer, choice: int, token_id: int) -> bool:

@@ -11,13 +11,20 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock_decoding.catalogue import SHIPPED, Catalogue
 from penstock_decoding.finish import Finish
+from penstock_decoding.grammar.vocabulary import Vocabulary
 from penstock_decoding.params import DecodingParams, Step
-from penstock_decoding.processors import PROCESSORS
-from penstock_decoding.strategies import STRATEGIES
-from penstock_engine.config import EngineInfo, EngineStats
-from penstock_engine.outputs import StepOutput, TokenLogprobs, TokenOutput
+from penstock_engine.config import EngineConfig, EngineInfo, EngineStats
+from penstock_engine.outputs import StepOutput, StepTrace, TokenLogprobs, TokenOutput, WatchedStep
 from penstock_engine.request import GenerationRequest, StopConditions
+
+
+class Start(msgspec.Struct, array_like=True, frozen=True):
+    """What the engine process is started with. `vocabulary`: the bytes of the model's tokens, if it has a tokenizer."""
+
+    config: EngineConfig
+    vocabulary: Vocabulary | None
 
 
 class Hello(msgspec.Struct, array_like=True, tag=True, frozen=True):
@@ -34,9 +41,12 @@ class Submit(msgspec.Struct, array_like=True, tag=True, frozen=True):
     chain: list[tuple[str, dict[str, Any]]]
     seed: int
     num_logprobs: int | None
+    num_processed_logprobs: int | None
+    chain_trace: bool
     stop: StopConditions
     priority: int
     cache_salt: str
+    is_watched: bool
 
 
 class Abort(msgspec.Struct, array_like=True, tag=True, frozen=True):
@@ -103,13 +113,26 @@ class Alive(msgspec.Struct, array_like=True, tag=True, frozen=True):
     stats: EngineStats
 
 
+class PackedLogprobs(msgspec.Struct, array_like=True, frozen=True):
+    """Log-probabilities of a step's t tokens.
+
+    chosen float64 [t] (NaN: not asked), num_top uint16 [t], and top_ids int32, top_values float64 [sum of num_top].
+    """
+
+    chosen: bytes
+    num_top: bytes
+    top_ids: bytes
+    top_values: bytes
+
+
 class Stepped(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """One step's tokens for one client.
 
-    Per request (r of them): handles uint64, num_tokens uint16, is_last uint8, num_cached int32.
+    Per request (r of them): handles uint64, num_tokens uint32, is_last uint8, num_cached int32.
     Per token (t, requests one after the other): choices uint16, token_ids int32, finishes uint8.
-    Log-probabilities, empty when no request asked: chosen float64 [t] (NaN: not asked), num_top uint16 [t], and
-    top_ids int32, top_values float64 [sum of num_top].
+    `model` and `processed` log-probabilities: None when no request asked.
+    `scores` and `inclusion_probabilities`, float64 [t], NaN: none; empty when no token has one.
+    `traces`: None or the chain's steps for each token; empty when no token has any. `watched`: by place in `handles`.
     """
 
     stats: EngineStats
@@ -120,10 +143,12 @@ class Stepped(msgspec.Struct, array_like=True, tag=True, frozen=True):
     choices: bytes
     token_ids: bytes
     finishes: bytes
-    chosen: bytes = b""
-    num_top: bytes = b""
-    top_ids: bytes = b""
-    top_values: bytes = b""
+    model: PackedLogprobs | None = None
+    processed: PackedLogprobs | None = None
+    scores: bytes = b""
+    inclusion_probabilities: bytes = b""
+    traces: list[tuple[StepTrace, ...] | None] = []
+    watched: dict[int, WatchedStep] = {}
 
 
 ToEngine = Hello | Submit | Abort | Stop
@@ -145,27 +170,33 @@ def pack_request(handle: int, request: GenerationRequest) -> Submit:
         chain=[_pack_step(step) for step in decoding.chain],
         seed=decoding.seed,
         num_logprobs=decoding.num_logprobs,
+        num_processed_logprobs=decoding.num_processed_logprobs,
+        chain_trace=decoding.chain_trace,
         stop=request.stop,
         priority=request.priority,
         cache_salt=request.cache_salt,
+        is_watched=request.is_watched,
     )
 
 
-def unpack_request(message: Submit, request_id: str) -> GenerationRequest:
+def unpack_request(message: Submit, request_id: str, catalogue: Catalogue = SHIPPED) -> GenerationRequest:
     """The request again, under an id that is unique in the engine."""
     strategy, strategy_params = message.strategy
     return GenerationRequest(
         id=request_id,
         prompt=tuple(np.frombuffer(message.prompt, np.int32).tolist()),
         decoding=DecodingParams(
-            strategy=Step(strategy, msgspec.convert(strategy_params, STRATEGIES[strategy].Params)),
-            chain=tuple(Step(name, msgspec.convert(p, PROCESSORS[name].Params)) for name, p in message.chain),
+            strategy=Step(strategy, msgspec.convert(strategy_params, catalogue.strategies[strategy].Params)),
+            chain=tuple(Step(name, msgspec.convert(p, catalogue.processors[name].Params)) for name, p in message.chain),
             seed=message.seed,
             num_logprobs=message.num_logprobs,
+            num_processed_logprobs=message.num_processed_logprobs,
+            chain_trace=message.chain_trace,
         ),
         stop=message.stop,
         priority=message.priority,
         cache_salt=message.cache_salt,
+        is_watched=message.is_watched,
     )
 
 
@@ -174,39 +205,51 @@ def pack_step(outputs: list[tuple[int, StepOutput]], stats: EngineStats) -> Step
     tokens = [token for _, output in outputs for token in output.tokens]
     arrays: dict[str, NDArray[Any]] = {
         "handles": np.asarray([handle for handle, _ in outputs], np.uint64),
-        "num_tokens": np.asarray([len(output.tokens) for _, output in outputs], np.uint16),
+        "num_tokens": np.asarray([len(output.tokens) for _, output in outputs], np.uint32),
         "is_last": np.asarray([output.is_last for _, output in outputs], np.uint8),
         "num_cached": np.asarray([output.num_cached_tokens for _, output in outputs], np.int32),
         "choices": np.asarray([token.choice for token in tokens], np.uint16),
         "token_ids": np.asarray([token.token_id for token in tokens], np.int32),
         "finishes": np.asarray([token.finish for token in tokens], np.uint8),
     }
-    if any(token.logprobs is not None for token in tokens):
-        arrays |= _pack_logprobs(tokens)
-    return Stepped(stats, **{name: array.tobytes() for name, array in arrays.items()})
+    if any(token.score is not None for token in tokens):
+        arrays["scores"] = _numbers([token.score for token in tokens])
+        arrays["inclusion_probabilities"] = _numbers([token.inclusion_probability for token in tokens])
+    return Stepped(
+        stats,
+        **{name: array.tobytes() for name, array in arrays.items()},
+        model=_pack_logprobs([token.logprobs for token in tokens]),
+        processed=_pack_logprobs([token.processed for token in tokens]),
+        traces=[token.trace for token in tokens] if any(token.trace is not None for token in tokens) else [],
+        watched={i: output.watched for i, (_, output) in enumerate(outputs) if output.watched is not None},
+    )
 
 
 def unpack_step(message: Stepped) -> list[tuple[int, StepOutput]]:
     """The outputs again, by handle."""
+    num_tokens_in_all = len(message.finishes)
     tokens = zip(
         np.frombuffer(message.choices, np.uint16).tolist(),
         np.frombuffer(message.token_ids, np.int32).tolist(),
-        np.frombuffer(message.finishes, np.uint8).tolist(),
-        _unpack_logprobs(message),
+        map(Finish, np.frombuffer(message.finishes, np.uint8).tolist()),
+        _unpack_logprobs(message.model, num_tokens_in_all),
+        _unpack_logprobs(message.processed, num_tokens_in_all),
+        _optional(message.scores, num_tokens_in_all),
+        _optional(message.inclusion_probabilities, num_tokens_in_all),
+        message.traces or [None] * num_tokens_in_all,
         strict=True,
     )
     per_request = zip(
         np.frombuffer(message.handles, np.uint64).tolist(),
-        np.frombuffer(message.num_tokens, np.uint16).tolist(),
+        np.frombuffer(message.num_tokens, np.uint32).tolist(),
         np.frombuffer(message.is_last, np.uint8).tolist(),
         np.frombuffer(message.num_cached, np.int32).tolist(),
         strict=True,
     )
     outputs = []
-    for handle, num_tokens, is_last, num_cached in per_request:
-        own = [next(tokens) for _ in range(num_tokens)]
-        answers = tuple(TokenOutput(choice, token, Finish(end), logprobs) for choice, token, end, logprobs in own)
-        outputs.append((handle, StepOutput(answers, bool(is_last), num_cached)))
+    for i, (handle, num_tokens, is_last, num_cached) in enumerate(per_request):
+        own = tuple(TokenOutput(*next(tokens)) for _ in range(num_tokens))
+        outputs.append((handle, StepOutput(own, bool(is_last), num_cached, message.watched.get(i))))
     return outputs
 
 
@@ -214,25 +257,36 @@ def _pack_step(step: Step) -> tuple[str, dict[str, Any]]:
     return step.name, {field.name: getattr(step.params, field.name) for field in dataclasses.fields(step.params)}
 
 
-def _pack_logprobs(tokens: list[TokenOutput]) -> dict[str, NDArray[Any]]:
-    tops = [token.logprobs.top if token.logprobs else () for token in tokens]
-    return {
-        "chosen": np.asarray([token.logprobs.chosen if token.logprobs else np.nan for token in tokens], np.float64),
-        "num_top": np.asarray([len(top) for top in tops], np.uint16),
-        "top_ids": np.asarray([token_id for top in tops for token_id, _ in top], np.int32),
-        "top_values": np.asarray([value for top in tops for _, value in top], np.float64),
-    }
+def _pack_logprobs(logprobs: list[TokenLogprobs | None]) -> PackedLogprobs | None:
+    if all(one is None for one in logprobs):
+        return None
+    tops = [one.top if one else () for one in logprobs]
+    return PackedLogprobs(
+        chosen=np.asarray([one.chosen if one else np.nan for one in logprobs], np.float64).tobytes(),
+        num_top=np.asarray([len(top) for top in tops], np.uint16).tobytes(),
+        top_ids=np.asarray([token_id for top in tops for token_id, _ in top], np.int32).tobytes(),
+        top_values=np.asarray([value for top in tops for _, value in top], np.float64).tobytes(),
+    )
 
 
-def _unpack_logprobs(message: Stepped) -> list[TokenLogprobs | None]:
-    if not message.chosen:
-        return [None] * (len(message.choices) // np.dtype(np.uint16).itemsize)
-    chosen = np.frombuffer(message.chosen, np.float64).tolist()
-    ends = np.cumsum(np.frombuffer(message.num_top, np.uint16)).tolist()
-    top_ids = np.frombuffer(message.top_ids, np.int32).tolist()
-    top = tuple(zip(top_ids, np.frombuffer(message.top_values, np.float64).tolist(), strict=True))
+def _unpack_logprobs(packed: PackedLogprobs | None, num_tokens: int) -> list[TokenLogprobs | None]:
+    if packed is None:
+        return [None] * num_tokens
+    chosen = np.frombuffer(packed.chosen, np.float64).tolist()
+    ends = np.cumsum(np.frombuffer(packed.num_top, np.uint16)).tolist()
+    top_ids = np.frombuffer(packed.top_ids, np.int32).tolist()
+    top = tuple(zip(top_ids, np.frombuffer(packed.top_values, np.float64).tolist(), strict=True))
     starts = [0, *ends[:-1]]
     return [
         None if value != value else TokenLogprobs(value, top[start:end])  # NaN: this request did not ask
         for value, start, end in zip(chosen, starts, ends, strict=True)
     ]
+
+
+def _numbers(values: list[float | None]) -> NDArray[np.float64]:
+    return np.asarray([np.nan if value is None else value for value in values], np.float64)
+
+
+def _optional(packed: bytes, num_tokens: int) -> list[float | None]:
+    values = np.frombuffer(packed, np.float64).tolist() if packed else [np.nan] * num_tokens
+    return [None if value != value else value for value in values]

@@ -1,25 +1,27 @@
 """The engine process: loads the model, then serves clients over a private ipc socket until it is told to stop.
 
-Run as `python -m penstock_engine.process SOCKET` with the `EngineConfig` as JSON on standard input. It owns the step
+Run as `python -m penstock_engine.process SOCKET` with a `Start` message on standard input. It owns the step
 loop; between steps it takes in what clients sent, so that an abort frees its blocks before the next step. It ignores
 SIGINT and SIGTERM, which a terminal or a service manager sends to the server as well: the server decides when to stop.
 It never outlives the server: the kernel kills it when its parent dies, and it looks for its parent itself.
 """
 
 import ctypes
+import functools
 import logging
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 import msgspec
 import zmq
 
 from penstock_engine.build import build_engine
-from penstock_engine.config import EngineConfig, EngineInfo
+from penstock_engine.config import EngineInfo
 from penstock_engine.engine import Engine, Failure
-from penstock_engine.errors import EngineStartError, QueueFull, RequestRefused
+from penstock_engine.errors import EngineStartError, QueueFull, RequestFailed, RequestRefused
 from penstock_engine.messages import (
     ENCODER,
     TO_ENGINE,
@@ -34,6 +36,7 @@ from penstock_engine.messages import (
     Hello,
     Ready,
     Refused,
+    Start,
     Stop,
     Submit,
     ToEngine,
@@ -41,8 +44,12 @@ from penstock_engine.messages import (
     unpack_request,
 )
 from penstock_engine.outputs import StepOutput
+from penstock_engine.preparation import Preparation
+from penstock_engine.request import GenerationRequest
 
 HEARTBEAT_SECONDS = 1.0
+# How often to look whether a request has become ready, when there is nothing else to do.
+PREPARATION_MS = 2
 _PR_SET_PDEATHSIG = 1
 
 _log = logging.getLogger(__name__)
@@ -56,6 +63,7 @@ class EngineService:
         self._engine = engine
         self._info = info
         self._origin: dict[str, tuple[bytes, int]] = {}
+        self._preparing: dict[str, tuple[bytes, int, Preparation]] = {}
         self._clients: set[bytes] = set()
         self._is_stopping = False
         self._last_sent = 0.0
@@ -64,7 +72,8 @@ class EngineService:
         """Until a client says `Stop` or the parent process is gone."""
         parent = os.getppid()
         while not self._is_stopping and os.getppid() == parent:
-            self._receive(timeout_ms=0 if self._engine.has_work else int(HEARTBEAT_SECONDS * 1000))
+            self._receive(timeout_ms=self._idle_ms())
+            self._take_prepared()
             if self._engine.has_work:
                 self._emit(self._engine.step())
             if time.monotonic() - self._last_sent >= HEARTBEAT_SECONDS:
@@ -73,6 +82,12 @@ class EngineService:
     def send_broken(self, message: str) -> None:
         """Tell every client that the engine ends."""
         self._send_all(Broken(message))
+
+    def _idle_ms(self) -> int:
+        """How long there is nothing to do but to listen."""
+        if self._engine.has_work:
+            return 0
+        return PREPARATION_MS if self._preparing else int(HEARTBEAT_SECONDS * 1000)
 
     def _receive(self, timeout_ms: int) -> None:
         while self._socket.poll(timeout_ms):
@@ -83,10 +98,12 @@ class EngineService:
     def _handle(self, client: bytes, message: ToEngine) -> None:
         match message:
             case Submit():
-                self._send(client, self._submit(client, message))
+                self._reply(client, message.handle, lambda: self._submit(client, message))
             case Abort():
                 request_id = _request_id(client, message.handle)
-                if self._engine.abort(request_id, message.choice):
+                if self._preparing.pop(request_id, None):
+                    self._send(client, Ended(message.handle))
+                elif self._engine.abort(request_id, message.choice):
                     del self._origin[request_id]
                     self._send(client, Ended(message.handle))
             case Hello():
@@ -95,16 +112,48 @@ class EngineService:
             case Stop():
                 self._is_stopping = True
 
-    def _submit(self, client: bytes, message: Submit) -> FromEngine:
-        request_id = _request_id(client, message.handle)
+    def _submit(self, client: bytes, message: Submit) -> bool:
+        """Queue the request; False if something has to be made ready first."""
+        request = unpack_request(message, _request_id(client, message.handle), self._engine.catalogue)
+        preparation = self._engine.prepare(request)
+        if preparation is None:
+            self._add(client, message.handle, request)
+            return True
+        self._preparing[request.id] = client, message.handle, preparation
+        return False
+
+    def _take_prepared(self) -> None:
+        """Queue the requests that have become ready."""
+        done = [request_id for request_id, (_, _, preparation) in self._preparing.items() if preparation.is_done]
+        for request_id in done:
+            client, handle, preparation = self._preparing.pop(request_id)
+            self._reply(client, handle, functools.partial(self._add_prepared, client, handle, preparation))
+
+    def _add_prepared(self, client: bytes, handle: int, preparation: Preparation) -> bool:
+        preparation.finish()
+        self._add(client, handle, preparation.request)
+        return True
+
+    def _add(self, client: bytes, handle: int, request: GenerationRequest) -> None:
+        self._engine.add(request)
+        self._origin[request.id] = client, handle
+
+    def _reply(self, client: bytes, handle: int, take: Callable[[], bool]) -> None:
+        """Say what becomes of a request that is taken, unless that is still open."""
         try:
-            self._engine.add(unpack_request(message, request_id))
+            if take():
+                self._send(client, Accepted(handle))
         except RequestRefused as refused:
-            return Refused(message.handle, refused.param, refused.message)
+            self._send(client, Refused(handle, refused.param, refused.message))
         except QueueFull as full:
-            return Full(message.handle, full.num_waiting, full.retry_after)
-        self._origin[request_id] = client, message.handle
-        return Accepted(message.handle)
+            self._send(client, Full(handle, full.num_waiting, full.retry_after))
+        except RequestFailed as failed:
+            self._send(client, Failed(handle, str(failed)))
+        except Exception as error:
+            # A plug-in's parameters can raise when they are made again here. Nothing has been queued by then.
+            _log.exception("a request could not be taken")
+            told = f"the engine could not take the request: {type(error).__name__}"
+            self._send(client, Failed(handle, told))
 
     def _emit(self, outputs: list[tuple[str, StepOutput | Failure]]) -> None:
         by_client: dict[bytes, list[tuple[int, StepOutput]]] = {}
@@ -136,7 +185,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _die_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    config = msgspec.json.decode(sys.stdin.buffer.read(), type=EngineConfig)
+    start = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Start)
     context = zmq.Context()
     socket = context.socket(zmq.ROUTER)
     socket.setsockopt(zmq.SNDHWM, 0)
@@ -144,15 +193,15 @@ def main() -> int:
     socket.setsockopt(zmq.LINGER, 1000)
     socket.bind(f"ipc://{sys.argv[1]}")
     try:
-        return _serve(socket, config)
+        return _serve(socket, start)
     finally:
         socket.close()
         context.term()
 
 
-def _serve(socket: "zmq.Socket[bytes]", config: EngineConfig) -> int:
+def _serve(socket: "zmq.Socket[bytes]", start: Start) -> int:
     try:
-        engine, info = build_engine(config)
+        engine, info = build_engine(start.config, vocabulary=start.vocabulary)
     except EngineStartError as error:
         client, _ = socket.recv_multipart()  # its Hello
         socket.send_multipart([client, ENCODER.encode(Broken(str(error)))])

@@ -23,7 +23,7 @@ class GenerationRequest:
     """One request: a prompt, how to choose tokens, when to stop.
 
     A lower `priority` number is served first; equal ones in order of arrival. Requests with different `cache_salt`
-    never share cached prompt blocks.
+    never share cached prompt blocks. `is_watched`: each step tells what it did to the search.
     """
 
     id: str
@@ -32,3 +32,4 @@ class GenerationRequest:
     stop: StopConditions
     priority: int = 0
     cache_salt: str = ""
+    is_watched: bool = False

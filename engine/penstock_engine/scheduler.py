@@ -8,7 +8,7 @@ computed, preempted and advanced together.
 """
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from penstock_decoding.finish import Finish
 from penstock_decoding.strategy import Branches
@@ -41,10 +41,13 @@ class Scheduler:
         """Queue a group. It must fit the cache when alone (`limits.check_request`)."""
         insort(self.waiting, group, key=_order)
 
-    def schedule(self) -> Batch:
-        """This step's work: decoding rows first, then prompts under way, then new ones, each in order."""
+    def schedule(self, held: Container[Group] = ()) -> Batch:
+        """This step's work: decoding rows first, then prompts under way, then new ones, each in order.
+
+        Groups in `held` cannot choose a token yet: those that only miss their last one are left out.
+        """
         plan = StepPlan(self._max_batch_tokens)
-        for group in [group for group in self.running if group.is_ready]:
+        for group in [group for group in self.running if group.is_ready and group not in held]:
             if group in self.running:  # not preempted for an earlier one
                 self._plan_decode(plan, group)
         for group in [group for group in self.running if not group.is_ready]:
@@ -53,12 +56,15 @@ class Scheduler:
         self._admit(plan)
         return plan.batch()
 
-    def mark_computed(self, batch: Batch) -> None:
-        """The batch went through the model: its tokens are in the cache, and full blocks can be found by others."""
+    def mark_computed(self, batch: Batch, late: Container[Group] = ()) -> None:
+        """The batch went through the model: its tokens are in the cache, and full blocks can be found by others.
+
+        Groups in `late` wanted logits and did not use them: their last tokens are to be computed again.
+        """
         for entry in batch.entries:
             row = entry.sequence
             first_new = row.num_computed // self._block_size
-            row.num_computed += entry.num_tokens
+            row.num_computed += entry.num_tokens - (entry.group in late)
             for i in range(first_new, row.num_computed // self._block_size):
                 self.allocator.register(row.block_table[i], self._digest(entry.group, row, i))
 
@@ -86,8 +92,9 @@ class Scheduler:
 
     def drop_rows(self, group: Group, indices: Iterable[int]) -> None:
         """End some live rows of a group; without any left the group is over."""
-        ended = [group.rows[i] for i in indices]
-        group.rows = [row for row in group.rows if row not in ended]
+        dropped = set(indices)
+        ended = [row for i, row in enumerate(group.rows) if i in dropped]
+        group.rows = [row for i, row in enumerate(group.rows) if i not in dropped]
         self._end_rows(group, ended)
 
     def check(self) -> None:
@@ -109,17 +116,24 @@ class Scheduler:
                 return
 
     def _plan_prefill(self, plan: StepPlan, group: Group) -> None:
-        """Compute what the group's rows miss, in order. A later row begins when the one before has caught up: it then
-        finds the blocks they share in the cache, so that coming back takes no more room than before."""
+        """Compute what the group's rows miss, in order. A row whose next block an earlier one is about to compute waits
+        for that: it then finds what they share in the cache, so that coming back takes no more room than before."""
         # All rows decode in one step or none: with several, each stops one token short until all are there.
         held_back = 0 if len(group.rows) == 1 else 1
+        under_way: set[bytes] = set()
         for row in group.rows:
             if not row.block_table:
+                if under_way and self._next_digest(group, row) in under_way:
+                    continue
                 self._match_prefix(group, row)
-            num_tokens = min(row.num_missing - held_back, plan.budget)
-            if num_tokens > 0 and not self._reserve(plan, group, row, num_tokens):
-                return
-            if num_tokens < row.num_missing - held_back or num_tokens > 0:
+            num_missing = row.num_missing - held_back
+            num_tokens = min(num_missing, plan.budget)
+            if num_tokens > 0:
+                if not self._reserve(plan, group, row, num_tokens):
+                    return
+                first, end = row.num_computed // self._block_size, (row.num_computed + num_tokens) // self._block_size
+                under_way.update(self._digest(group, row, i) for i in range(first, end))
+            if num_tokens < num_missing:
                 return
 
     def _admit(self, plan: StepPlan) -> None:
@@ -201,6 +215,11 @@ class Scheduler:
                 break
             found.append(block)
         return found
+
+    def _next_digest(self, group: Group, row: Sequence) -> bytes | None:
+        """That of the first full block of the row that is not in the cache; None if all are."""
+        index = len(self._found_prefix(group, row))
+        return self._digest(group, row, index) if index < row.num_tokens // self._block_size else None
 
     def _digest(self, group: Group, row: Sequence, index: int) -> bytes:
         while len(row.digests) <= index:

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from penstock_decoding.grammar.vocabulary import Vocabulary
+from penstock_decoding.texts import TextEncoder
+
 
 class TextStream(Protocol):
     """One answer on its way from tokens to text."""
@@ -20,6 +23,14 @@ class TextCodec(Protocol):
     """Text to token ids and back."""
 
     def encode(self, text: str) -> list[int]: ...
+
+    def vocabulary(self) -> Vocabulary | None:
+        """The bytes of every token; None if tokens have none of their own."""
+        ...
+
+    def encoder(self) -> TextEncoder:
+        """Token ids of texts that are parts of an answer."""
+        ...
 
     def open_stream(self, stop: Sequence[str] = ()) -> TextStream:
         """A new answer that ends before the first of these strings."""

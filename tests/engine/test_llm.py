@@ -57,6 +57,25 @@ def test_logprobs_equal_transformers(llm: LLM, oracle: Any) -> None:
         assert [value for _, value in logprobs.top] == pytest.approx(top.values.tolist(), abs=1e-4)
 
 
+@pytest.mark.parametrize("search", [{}, {"num_beams": 3}], ids=["sample", "beam"])
+def test_processed_logprobs_and_the_chain_beside_them(llm: LLM, oracle: Any, search: dict[str, object]) -> None:
+    """What the chain leaves of the model's distribution, and how much of it the cut left, by a forward pass over it."""
+    fields = {"temperature": 0.7, "top_k": 20, "seed": 1, "num_processed_logprobs": 2, "chain_trace": True, **search}
+    (result,) = llm.generate([PROMPTS[1]], fields, max_tokens=6, ignore_eos=True, progress=False)
+    answer = result.answers[0]
+    with torch.no_grad():
+        logits = oracle(torch.tensor([[*PROMPTS[1], *answer.token_ids]])).logits[0, len(PROMPTS[1]) - 1 : -1] / 0.7
+    kept = torch.where(logits >= logits.topk(20).values[:, -1:], logits, -torch.inf)
+    expected, masses = kept.log_softmax(-1), torch.where(kept.isfinite(), logits.softmax(-1), 0.0).sum(-1)
+    told = zip(answer.token_ids, answer.processed_logprobs, answer.chain_trace, strict=True)
+    for step, (token, logprobs, trace) in enumerate(told):
+        assert logprobs.chosen == pytest.approx(expected[step, token].item(), abs=1e-4)
+        assert [value for _, value in logprobs.top] == pytest.approx(expected[step].topk(2).values.tolist(), abs=1e-4)
+        assert [(one.name, one.kept_count) for one in trace[1:]] == [("top_k", 20)]
+        assert trace[1].kept_mass == pytest.approx(masses[step].item(), abs=1e-4)
+    assert not answer.logprobs
+
+
 def test_parameters_of_their_own_for_each_prompt(llm: LLM) -> None:
     """One mapping per prompt; the result says which seed was used, and that seed gives the same answers again."""
     first = llm.generate(PROMPTS, [{"temperature": 0}, {"n": 3}, {"top_p": 0.9}, {"seed": 4}], progress=False)
@@ -112,6 +131,14 @@ class Letters:
 
     def encode(self, text: str) -> list[int]:
         return [ord(letter) for letter in text]
+
+    at_start = within = holding = encode
+
+    def encoder(self) -> "Letters":
+        return self
+
+    def vocabulary(self) -> None:
+        """None: no grammar is asked for."""
 
     def open_stream(self, stop: Sequence[str] = ()) -> "LetterStream":
         return LetterStream(stop)
@@ -204,3 +231,14 @@ def test_batch_invariance_is_refused_where_it_cannot_be_had(folder: Path, oracle
     if cpu_has_fast_bfloat16():
         with pytest.raises(EngineStartError, match="heads of 20"):
             LLM(EngineConfig(str(folder), dtype="bfloat16", batch_invariant=True))
+
+
+def test_min_tokens_in_a_chain_hold_off_the_end(llm: LLM) -> None:
+    """A chain's min_tokens counts for the stop condition as the flat field does: it did not, and an answer whose end
+    token no processor excluded any more could be cut there."""
+    for fields in ({"min_tokens": 5}, {"decoding": {"chain": [{"min_tokens": 5}]}}):
+        every_token = range(VOCAB_SIZE - 1)
+        (result,) = llm.generate(
+            [[5, 6]], {**fields, "seed": 1}, max_tokens=9, stop_token_ids=every_token, progress=False
+        )
+        assert len(result.answers[0].token_ids) == 6

@@ -1,5 +1,7 @@
 """Requests and outputs survive the trip between the processes exactly."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from scripted_engine import make_request
@@ -17,7 +19,7 @@ from penstock_engine.messages import (
     unpack_request,
     unpack_step,
 )
-from penstock_engine.outputs import StepOutput, TokenLogprobs, TokenOutput
+from penstock_engine.outputs import Fate, StepOutput, StepTrace, TokenLogprobs, TokenOutput, WatchedStep
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,8 @@ from penstock_engine.outputs import StepOutput, TokenLogprobs, TokenOutput
         },
         {"decoding": {"strategy": "sample", "chain": [{"top_k": 3}, {"penalties": {"repetition": 1.2}}]}},
         {"num_logprobs": 0},
+        {"num_processed_logprobs": 2, "chain_trace": True},
+        {"num_beams": 4, "n": 2, "length_penalty": 0.5, "early_stopping": "never"},
     ],
 )
 def test_a_request_arrives_as_it_was_sent(fields: dict[str, object]) -> None:
@@ -44,6 +48,10 @@ def test_a_request_arrives_as_it_was_sent(fields: dict[str, object]) -> None:
     assert isinstance(message, Submit)
     assert message.handle == 7
     assert unpack_request(message, "a") == request
+    watched = replace(request, is_watched=True)
+    message = TO_ENGINE.decode(ENCODER.encode(pack_request(7, watched)))
+    assert isinstance(message, Submit)
+    assert unpack_request(message, "a") == watched
 
 
 def test_a_steps_outputs_arrive_as_they_were_sent() -> None:
@@ -59,10 +67,25 @@ def test_a_steps_outputs_arrive_as_they_were_sent() -> None:
     assert isinstance(message, Stepped)
     assert message.stats.num_running == 3
     assert unpack_step(message) == outputs
+    trace = (StepTrace("temperature", 1.0, 500, 2.5, 1.25), StepTrace("top_k", 0.75, 3, 1.25, 0.5))
+    watched = WatchedStep((4, 5), (0, 4), (7, 9), (-0.5, -2.0), (Fate.LIVE, Fate.DROPPED), (2,), ((0, 4),), (7, 8))
+    searching = [
+        *outputs[:1],
+        (8, StepOutput((TokenOutput(1, 9, Finish.STOP, score=-1.5),), False)),
+        (9, StepOutput((TokenOutput(0, 9, Finish.OPEN, None, with_logprobs, trace=trace),), False, 0, watched)),
+        (10, StepOutput((TokenOutput(0, 9, Finish.STOP, None, None, -1.5, 0.25, ()),), True)),
+        (11, StepOutput((), False, 0, replace(watched, tentative=None))),
+    ]
+    message = FROM_ENGINE.decode(ENCODER.encode(pack_step(searching, EngineStats())))
+    assert isinstance(message, Stepped)
+    arrived = unpack_step(message)
+    assert arrived == searching
+    assert all(type(fate) is Fate for _, output in arrived if output.watched for fate in output.watched.fate)
     plain = outputs[:1]
     message = FROM_ENGINE.decode(ENCODER.encode(pack_step(plain, EngineStats())))
     assert isinstance(message, Stepped)
     assert unpack_step(message) == plain
+    assert not message.traces and not message.watched and not message.scores, "what nobody asked for takes no room"
 
 
 def test_foreign_bytes_are_an_error() -> None:

@@ -18,9 +18,10 @@ from scripted_engine import (
     run_alone,
 )
 
+from penstock_decoding.draws import Best
 from penstock_decoding.params import DecodingParams, Step
 from penstock_decoding.strategies import STRATEGIES
-from penstock_decoding.strategy import Best, Branches, Drawn, Live, StopRule
+from penstock_decoding.strategy import Branches, Drawn, Live, StopRule
 from penstock_engine.limits import Limits, most_blocks
 from penstock_engine.request import GenerationRequest
 
@@ -47,7 +48,7 @@ class Tree:
         self._width = params.width
         self._scores = np.zeros(1)
 
-    def draw(self, num_rows: int) -> Best:
+    def draw(self, live: Live, stop: StopRule) -> Best:
         return Best(count=3)
 
     def advance(self, live: Live, drawn: Drawn, stop: StopRule) -> Branches:
