@@ -46,7 +46,8 @@ class FakeEngine:
     """Each step gives every open answer of a request one token.
 
     `hold()` makes each further step of each request wait for one `release()`. `refusal`, when set, is what `submit`
-    raises; `fault`, when set, is what a stream raises before its next step.
+    raises; `fault`, when set, is what a stream raises before its next step. `outputs`, when set, is what every stream
+    gives, whatever was asked.
     """
 
     def __init__(self, info: EngineInfo, next_token: NextToken) -> None:
@@ -56,6 +57,7 @@ class FakeEngine:
         self.failure: str | None = None
         self.refusal: Exception | None = None
         self.fault: Exception | None = None
+        self.outputs: Sequence[StepOutput] | None = None
         self.requests: list[GenerationRequest] = []
         self.streams: list[FakeStream] = []
         self.is_closed = False
@@ -109,6 +111,10 @@ class FakeStream:
             self.end.set()
 
     async def __aiter__(self) -> AsyncIterator[StepOutput]:
+        if self._engine.outputs is not None:
+            for output in self._engine.outputs:
+                yield output
+            return
         position = 0
         while await self._may_step():
             tokens = tuple(self._token(choice, position) for choice in self._open)

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import uvicorn
@@ -47,6 +48,16 @@ class Api:
 
 
 MakeApi = Callable[..., Api]
+
+
+def events(body: str) -> list[tuple[str, Any]]:
+    """Each server-sent event's kind and data; the end mark is left out."""
+    told = []
+    for block in body.strip().split("\n\n"):
+        kind, _, data = block.rpartition("data: ")
+        if data != "[DONE]":
+            told.append((kind.strip().removeprefix("event: "), json.loads(data)))
+    return told
 
 
 @asynccontextmanager

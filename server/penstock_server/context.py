@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from penstock_decoding.catalogue import SHIPPED, Catalogue
 from penstock_engine.client_protocol import EngineClient
 from penstock_engine.config import EngineInfo
 from penstock_server.life import Life
@@ -20,6 +21,7 @@ class ServerContext:
     Attributes:
         fingerprint: OpenAI's `system_fingerprint`: the same as long as the model and the way it is computed are.
         created: start of the server, unix time; what /v1/models gives.
+        catalogue: the processors and strategies that requests can name.
     """
 
     client: EngineClient
@@ -29,11 +31,14 @@ class ServerContext:
     metrics: Metrics
     fingerprint: str
     created: int = field(default_factory=lambda: int(time.time()))
+    catalogue: Catalogue = SHIPPED
 
     @classmethod
-    def make(cls, client: EngineClient, model: ServedModel, config: ServerConfig) -> "ServerContext":
+    def make(
+        cls, client: EngineClient, model: ServedModel, config: ServerConfig, catalogue: Catalogue = SHIPPED
+    ) -> "ServerContext":
         """The context of a server that is about to start."""
-        return cls(client, model, config, Life(), Metrics(client), _fingerprint(client.info))
+        return cls(client, model, config, Life(), Metrics(client), _fingerprint(client.info), catalogue=catalogue)
 
 
 def _fingerprint(info: EngineInfo) -> str:

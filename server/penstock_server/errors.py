@@ -1,6 +1,6 @@
 """What a caller is told when a request fails: one tree of errors, one JSON shape, OpenAI's.
 
-Nothing internal (paths, tracebacks) is in a message, except in those of `EngineError`, which are written for callers.
+Nothing internal (paths, tracebacks) is in a message; those of `EngineError` and `DecodingFault` are for callers.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from starlette.responses import Response
 
-from penstock_decoding.errors import ParameterError
+from penstock_decoding.errors import DecodingFault, ParameterError
 from penstock_engine.errors import EngineError, EngineUnavailable, QueueFull, RequestRefused
 from penstock_server.replies.json import json_response
 from penstock_server.text.errors import TextError
@@ -96,7 +96,7 @@ def as_api_error(error: Exception) -> ApiError:
             return Overloaded(str(error), headers={"Retry-After": str(error.retry_after)})
         case EngineUnavailable():
             return Unavailable(str(error))
-        case EngineError():
+        case EngineError() | DecodingFault():
             return ServerFault(str(error), code="generation_failed")
         case TextError():
             return BadRequest(str(error), "messages", "invalid_value")

@@ -5,11 +5,15 @@ for the engine's own refusals; every 400 that can be told beforehand is raised h
 """
 
 import asyncio
+import functools
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from penstock_decoding.catalogue import SHIPPED, Catalogue
+from penstock_decoding.errors import ParameterError
+from penstock_decoding.flat_fields import FLAT_FIELDS
 from penstock_decoding.params import DecodingParams, read_decoding
 from penstock_engine.config import EngineInfo
 from penstock_engine.request import GenerationRequest, StopConditions
@@ -35,6 +39,7 @@ class Plan:
         requests: one per prompt; answer i of prompt p is choice p * num_choices + i of the reply.
         echoes: per prompt the text that goes before each of its answers; "" unless asked for.
         max_tokens: most tokens of one answer; 0 means that the engine is not asked at all.
+        step_params: where in the body each processor of the chain was asked for, by its name.
         is_continuation: the answers go on after a text (completions), rather than beginning one (chat).
     """
 
@@ -48,17 +53,28 @@ class Plan:
     stop: tuple[str, ...]
     min_tokens: int
     num_logprobs: int | None
+    num_processed_logprobs: int | None
+    has_chain_trace: bool
     seed: int
     is_stream: bool
+    is_watched: bool
     includes_usage: bool
     is_continuation: bool
+    step_params: Mapping[str, str]
+
+    @property
+    def tells_tokens(self) -> bool:
+        """Whether something is told of each token, beside the text."""
+        return self.num_logprobs is not None or self.num_processed_logprobs is not None or self.has_chain_trace
 
     @property
     def num_prompt_tokens(self) -> int:
         return sum(len(request.prompt) for request in self.requests)
 
 
-async def plan_completion(body: CompletionBody, model: ServedModel, info: EngineInfo) -> Plan:
+async def plan_completion(
+    body: CompletionBody, model: ServedModel, info: EngineInfo, catalogue: Catalogue = SHIPPED
+) -> Plan:
     """
     Raises:
         ApiError, ParameterError: names the field.
@@ -74,10 +90,11 @@ async def plan_completion(body: CompletionBody, model: ServedModel, info: Engine
     longest = max(map(len, prompts))
     max_tokens = min(DEFAULT_MAX_TOKENS, info.max_model_len - longest) if body.max_tokens is None else body.max_tokens
     _check_length(longest, max_tokens, info, "prompt", "max_tokens" if body.max_tokens is not None else None)
-    return _plan("cmpl-", body, body.num_logprobs, prompts, echoes, max_tokens, is_continuation=True, info=info)
+    decoding = await _decoding(body, body.num_logprobs, model, info, catalogue, is_continuation=True)
+    return _plan("cmpl-", body, decoding, prompts, echoes, max_tokens, is_continuation=True, info=info)
 
 
-async def plan_chat(body: ChatBody, model: ServedModel, info: EngineInfo) -> Plan:
+async def plan_chat(body: ChatBody, model: ServedModel, info: EngineInfo, catalogue: Catalogue = SHIPPED) -> Plan:
     """
     Raises:
         ApiError, ParameterError, TemplateError
@@ -90,13 +107,38 @@ async def plan_chat(body: ChatBody, model: ServedModel, info: EngineInfo) -> Pla
     field = "max_tokens" if body.max_tokens is not None else "max_completion_tokens"
     max_tokens = info.max_model_len - len(prompt) if asked is None else asked
     _check_length(len(prompt), max_tokens, info, "messages", field if asked is not None else None)
-    return _plan("chatcmpl-", body, body.num_logprobs, [prompt], ("",), max_tokens, is_continuation=False, info=info)
+    decoding = await _decoding(body, body.num_logprobs, model, info, catalogue, is_continuation=False)
+    return _plan("chatcmpl-", body, decoding, [prompt], ("",), max_tokens, is_continuation=False, info=info)
+
+
+async def _decoding(
+    body: GenerationFields,
+    num_logprobs: int | None,
+    model: ServedModel,
+    info: EngineInfo,
+    catalogue: Catalogue,
+    *,
+    is_continuation: bool,
+) -> DecodingParams:
+    fields = body.decoding_fields() | {"num_logprobs": num_logprobs}
+    encoder = model.codec.encoder(is_continuation=is_continuation)
+    read = functools.partial(read_decoding, fields, vocab_size=info.vocab_size, catalogue=catalogue, encoder=encoder)
+    # A list of allowed answers can be a hundred thousand texts, and DRY's breakers are sought in the whole vocabulary;
+    # numbers are read in less than a thread takes to start.
+    is_long = bool(body.dry_multiplier) or any(isinstance(value, (list, dict)) for value in fields.values())
+    try:
+        return await asyncio.to_thread(read) if is_long else read()
+    except ParameterError as error:
+        structured = body.structured()
+        if structured is None or not error.param.startswith(structured.field):
+            raise
+        raise ParameterError(structured.renamed(error.param), structured.told(error.message)) from None
 
 
 def _plan(
     prefix: str,
     body: GenerationFields,
-    num_logprobs: int | None,
+    decoding: DecodingParams,
     prompts: Sequence[Sequence[int]],
     echoes: tuple[str, ...],
     max_tokens: int,
@@ -104,25 +146,33 @@ def _plan(
     is_continuation: bool,
     info: EngineInfo,
 ) -> Plan:
-    decoding = read_decoding(body.decoding_fields() | {"num_logprobs": num_logprobs}, vocab_size=info.vocab_size)
     num_choices = decoding.strategy.params.n
     if len(prompts) * num_choices > MAX_CHOICES:
         told = f"{len(prompts)} prompts with {num_choices} answers each are more than {MAX_CHOICES} in all"
         raise BadRequest(told, "prompt", "invalid_value")
-    min_tokens = _min_tokens(decoding)
+    # The engine, which knows only parameters, could not name these fields.
+    for field, num_rows in (("num_beams", body.num_beams), ("best_of", body.best_of)):
+        if num_rows is not None and num_rows > info.max_rows:
+            told = f"needs {num_rows} rows at once; this server runs at most {info.max_rows}"
+            raise BadRequest(told, field, "invalid_value")
+    min_tokens = decoding.min_tokens
     if min_tokens > max_tokens:
         raise BadRequest(f"is more than the {max_tokens} tokens an answer may have", "min_tokens", "invalid_value")
     for i, token_id in enumerate(body.stop_token_ids):
         _check_token_id(token_id, f"stop_token_ids.{i}", info)
     ends = [*body.stop_token_ids, *(() if body.ignore_eos else info.eos_token_ids)]
     stop = StopConditions(max(max_tokens, 1), tuple(dict.fromkeys(ends)), min_tokens)
+    options = body.stream_options
+    is_watched = options is not None and options.decoding_events
     plan_id = prefix + uuid.uuid4().hex
     return Plan(
         id=plan_id,
         created=int(time.time()),
         model=body.model,
         requests=tuple(
-            GenerationRequest(f"{plan_id}-{i}", tuple(prompt), decoding, stop, body.priority, body.cache_salt)
+            GenerationRequest(
+                f"{plan_id}-{i}", tuple(prompt), decoding, stop, body.priority, body.cache_salt, is_watched
+            )
             for i, prompt in enumerate(prompts)
         ),
         echoes=echoes,
@@ -130,12 +180,25 @@ def _plan(
         max_tokens=max_tokens,
         stop=body.stop,
         min_tokens=min_tokens,
-        num_logprobs=num_logprobs,
+        num_logprobs=decoding.num_logprobs,
+        num_processed_logprobs=decoding.num_processed_logprobs,
+        has_chain_trace=decoding.chain_trace,
         seed=decoding.seed,
         is_stream=body.stream,
-        includes_usage=body.stream_options is not None and body.stream_options.include_usage,
+        is_watched=is_watched,
+        includes_usage=options is not None and options.include_usage,
         is_continuation=is_continuation,
+        step_params=_step_params(body, decoding),
     )
+
+
+def _step_params(body: GenerationFields, decoding: DecodingParams) -> dict[str, str]:
+    structured, given = body.structured(), body.decoding_fields()
+    if isinstance(body.decoding, dict) and "chain" in body.decoding:
+        return {step.name: f"decoding.chain.{i}.{step.name}" for i, step in enumerate(decoding.chain)}
+    # Of several flat fields the one that is named first in the table.
+    fields = {name: field for field, (name, *_) in reversed(FLAT_FIELDS.items()) if given.get(field) is not None}
+    return fields if structured is None else fields | {"grammar": structured.param}
 
 
 def _check_model(body: GenerationFields, model: ServedModel) -> None:
@@ -206,8 +269,3 @@ def _check_length(num_prompt: int, max_tokens: int, info: EngineInfo, prompt_par
         asked if asked and num_prompt < info.max_model_len else prompt_param,
         "context_length_exceeded",
     )
-
-
-def _min_tokens(decoding: DecodingParams) -> int:
-    counts = [step.params.count for step in decoding.chain if step.name == "min_tokens"]
-    return counts[0] if counts else 0

@@ -10,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from penstock_engine.errors import EngineError
+from penstock_engine.errors import EngineError, RequestRefused
 from penstock_server.answers import Answers, Choice
 from penstock_server.context import ServerContext
 from penstock_server.errors import as_api_error
 from penstock_server.plan import Plan
+from penstock_server.replies.decoding_events import DecodingEvents
 from penstock_server.replies.layout import DONE, Layout, error_event, usage_of
 
 log = logging.getLogger("penstock.server")
@@ -29,7 +30,12 @@ async def respond(request: Request, plan: Plan, layout: Layout, context: ServerC
     Raises:
         RequestRefused, QueueFull, EngineUnavailable, RequestFailed: before the first byte.
     """
-    answers = await Answers.submit(plan, context.client, context.model, context.metrics)
+    try:
+        answers = await Answers.submit(plan, context.client, context.model, context.metrics)
+    except RequestRefused as refused:
+        # The engine knows a step of the chain, but not where the body asks for it.
+        step = refused.param.partition(".")[0]
+        raise RequestRefused(plan.step_params.get(step, refused.param), refused.message) from None
     request.state.answers = answers
     if plan.is_stream:
         return AnswerStream(answers, layout, context)
@@ -69,7 +75,7 @@ class AnswerStream(Response):
         self._answers = answers
         self._metrics = context.metrics
         self._events = EventSourceResponse(
-            _events(answers, layout),
+            _events(answers, layout, _decoding_events(answers.plan, context)),
             ping=context.config.ping_interval,
             ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),
             sep="\n",
@@ -86,11 +92,18 @@ class AnswerStream(Response):
                 self._metrics.request_aborted()
 
 
-async def _events(answers: Answers, layout: Layout) -> AsyncIterator[bytes]:
+def _decoding_events(plan: Plan, context: ServerContext) -> DecodingEvents | None:
+    return DecodingEvents(plan, context.model.codec.tokenizer) if plan.is_watched else None
+
+
+async def _events(answers: Answers, layout: Layout, watching: DecodingEvents | None) -> AsyncIterator[bytes]:
     """One bytes object per engine step; the last ones carry the usage and the end mark."""
     try:
-        async for deltas in answers:
-            yield layout.chunks(deltas)
+        async for progress in answers:
+            chunks = layout.chunks(progress.deltas)
+            if watching is not None and progress.watched is not None:
+                chunks += watching.event(progress.watched)
+            yield chunks
     except Exception as error:  # the status has been sent: the stream itself has to tell
         answers.abort()
         if not isinstance(error, EngineError):

@@ -17,6 +17,10 @@ from typing import Any, Self
 import uvicorn
 import uvloop
 
+from penstock_decoding.catalogue import SHIPPED, Catalogue
+from penstock_decoding.errors import PluginError
+from penstock_decoding.grammar.vocabulary import Vocabulary
+from penstock_decoding.plugins import load_plugins
 from penstock_engine.client import ProcessClient
 from penstock_engine.client_protocol import EngineClient
 from penstock_engine.config import EngineConfig, EngineInfo
@@ -42,7 +46,7 @@ KEEP_ALIVE_SECONDS = 75
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
-StartEngine = Callable[[EngineConfig], Awaitable[EngineClient]]
+StartEngine = Callable[[EngineConfig, Vocabulary | None], Awaitable[EngineClient]]
 
 
 class StartError(Exception):
@@ -74,9 +78,9 @@ async def serve(engine_config: EngineConfig, server_config: ServerConfig, start_
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
             return signals.exit_code
-        model, client = await loading
+        model, client, catalogue = await loading
         try:
-            return await _listen(ServerContext.make(client, model, server_config), listener, signals)
+            return await _listen(ServerContext.make(client, model, server_config, catalogue), listener, signals)
         finally:
             await client.close()
 
@@ -138,19 +142,21 @@ def bind(config: ServerConfig) -> socket.socket:
 
 async def _load(
     engine_config: EngineConfig, server_config: ServerConfig, start_engine: StartEngine
-) -> tuple[ServedModel, EngineClient]:
+) -> tuple[ServedModel, EngineClient, Catalogue]:
     asked = engine_config.model
     if asked == "demo" and engine_config.revision is not None:
         raise StartError("the demo model comes with the server and has no revisions")
     try:
+        catalogue = load_plugins(engine_config.plugin)
         folder = (
             DEMO_MODEL if asked == "demo" else await asyncio.to_thread(resolve_folder, asked, engine_config.revision)
         )
         model = ServedModel.load(folder, server_config.served_model_name or (_default_name(asked),))
-        client = await start_engine(dataclasses.replace(engine_config, model=str(folder), revision=None))
-    except (HubError, TextError, EngineStartError) as error:
+        vocabulary = await asyncio.to_thread(model.codec.vocabulary)
+        client = await start_engine(dataclasses.replace(engine_config, model=str(folder), revision=None), vocabulary)
+    except (PluginError, HubError, TextError, EngineStartError) as error:
         raise StartError(" ".join(str(error).split())) from None
-    return model, client
+    return model, client, catalogue
 
 
 def _default_name(asked: str) -> str:
@@ -175,7 +181,7 @@ async def _listen(context: ServerContext, listener: socket.socket, signals: Sign
         )
     )
     url = _url(listener)
-    log.info("%s", summary(context.client.info, context.model, url))
+    log.info("%s", summary(context.client.info, context.model, url, context.catalogue))
     log.info("Listening on %s", url)
     ending = asyncio.create_task(_end_on_signal(context, server, signals))
     try:
@@ -218,7 +224,7 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def summary(info: EngineInfo, model: ServedModel, url: str) -> str:
+def summary(info: EngineInfo, model: ServedModel, url: str, catalogue: Catalogue = SHIPPED) -> str:
     """What was decided, for the log: one block."""
     full_length = info.num_cache_tokens / info.max_model_len
     lines = {
@@ -229,11 +235,13 @@ def summary(info: EngineInfo, model: ServedModel, url: str) -> str:
         "batch": f"up to {info.max_rows} sequences, {info.max_batch_tokens} tokens a step",
         "KV cache": f"{info.num_cache_tokens} tokens, {info.kv_cache_bytes / 2**20:.0f} MiB: "
         f"{full_length:.1f} requests of full length",
+        "plug-ins": ", ".join(sorted(name for _, name in catalogue.origins)),
         "chat": "yes" if model.template is not None else "no: the model has no chat template",
         "loaded in": f"{info.load_seconds:.1f} s",
         "API": f"{url}/v1",
     }
-    return "\n".join([f"Penstock {VERSION}", *(f"  {name:<10} {text}" for name, text in lines.items())])
+    told = [f"  {name:<10} {text}" for name, text in lines.items() if text]
+    return "\n".join([f"Penstock {VERSION}", *told])
 
 
 def _count(number: int) -> str:

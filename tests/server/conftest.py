@@ -7,6 +7,7 @@ import pytest
 from fake_engine import FakeEngine, cycling, fake_info
 from server_api import MODEL, Api, MakeApi
 from small_tokenizers import CHAT_TEMPLATE, byte_level, write_text_folder
+from stepping_engine import SteppingEngine, letters_script
 
 from penstock_server.app import create_app
 from penstock_server.context import ServerContext
@@ -55,3 +56,12 @@ def make_api(served_model: ServedModel) -> MakeApi:
 @pytest.fixture
 def api(make_api: MakeApi) -> Api:
     return make_api()
+
+
+@pytest.fixture
+def real(api: Api) -> Api:
+    """The app over the real engine with scripted logits; `engine` is not in use."""
+    context = ServerContext.make(SteppingEngine(api.engine.info, letters_script), api.context.model, ServerConfig())
+    transport = httpx.ASGITransport(create_app(context), raise_app_exceptions=False)
+    api.context, api.client = context, httpx.AsyncClient(transport=transport, base_url="http://test", timeout=30)
+    return api

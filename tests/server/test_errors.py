@@ -139,7 +139,7 @@ BAD_COMPLETION_FIELDS: list[tuple[str, object, str]] = [
     ("min_tokens", 99, "min_tokens"),
     ("logprobs", 21, "logprobs"),
     ("logprobs", True, "logprobs"),
-    ("best_of", 3, "best_of"),
+    ("best_of", 0, "best_of"),
     ("suffix", "x", "suffix"),
     ("messages", [], "messages"),
 ]
@@ -159,7 +159,7 @@ BAD_CHAT_FIELDS: list[tuple[str, object, str]] = [
     ("top_logprobs", 2, "top_logprobs"),
     ("tools", [{}], "tools"),
     ("tool_choice", "auto", "tool_choice"),
-    ("response_format", {"type": "json_object"}, "response_format"),
+    ("response_format", {"type": "poem"}, "response_format.type"),
     ("modalities", ["audio"], "modalities"),
     ("reasoning_effort", "low", "reasoning_effort"),
     ("chat_template", "{{ x }}", "chat_template"),

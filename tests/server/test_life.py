@@ -16,6 +16,7 @@ import pytest
 from fake_engine import FakeEngine, cycling, fake_info
 from server_api import Api, listening, send
 
+from penstock_decoding.grammar.vocabulary import Vocabulary
 from penstock_engine.config import EngineConfig
 from penstock_engine.errors import EngineStartError
 from penstock_server.serve import StartError, bind, serve
@@ -79,7 +80,7 @@ class Started:
 async def started(folder: Path, caplog: pytest.LogCaptureFixture, **config: object) -> AsyncIterator[Started]:
     engine = FakeEngine(fake_info(vocab_size=500, eos_token_ids=(1,)), cycling([65]))
 
-    async def start_engine(asked: EngineConfig) -> FakeEngine:
+    async def start_engine(asked: EngineConfig, vocabulary: Vocabulary | None) -> FakeEngine:
         assert (asked.model, asked.revision) == (str(folder), None)
         return engine
 
@@ -143,7 +144,7 @@ async def test_a_second_signal_ends_at_once(text_folder: Path, caplog: pytest.Lo
 async def test_a_signal_while_loading(text_folder: Path) -> None:
     loading, cancelled = asyncio.Event(), asyncio.Event()
 
-    async def start_engine(asked: EngineConfig) -> FakeEngine:
+    async def start_engine(asked: EngineConfig, vocabulary: Vocabulary | None) -> FakeEngine:
         loading.set()
         try:
             await asyncio.Event().wait()
@@ -158,11 +159,11 @@ async def test_a_signal_while_loading(text_folder: Path) -> None:
     assert await task == 128 + signal.SIGTERM and cancelled.is_set()
 
 
-async def never(asked: EngineConfig) -> FakeEngine:
+async def never(asked: EngineConfig, vocabulary: Vocabulary | None) -> FakeEngine:
     raise AssertionError("the engine is not started")
 
 
-async def failing(asked: EngineConfig) -> FakeEngine:
+async def failing(asked: EngineConfig, vocabulary: Vocabulary | None) -> FakeEngine:
     raise EngineStartError("config.json: unknown architecture\n'MambaForCausalLM'")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from small_tokenizers import CORPUS, byte_fallback, byte_level, write_text_folder
+from small_tokenizers import CORPUS, KINDS, byte_fallback, byte_level, word_level, write_text_folder
 
 from penstock_server.text.codec import TextCodec
 from penstock_server.text.errors import TokenizerError
@@ -37,6 +37,18 @@ def test_encodes_as_transformers_does(tmp_path: Path, make: Callable[[], tokeniz
         assert ours.decode(ids) == theirs.decode(ids, skip_special_tokens=True)
     assert ours.bos_id == theirs.bos_token_id
     assert {"bos_token": "<s>", "eos_token": "</s>"}.items() <= ours.special_tokens.items()
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_holding(tmp_path: Path, make: Callable[[], tokenizers.Tokenizer]) -> None:
+    """Every ordinary token with these characters in it is found, and no special one."""
+    tokenizer = Tokenizer.load(write_text_folder(tmp_path, make()))
+    special = tokenizer.vocabulary.special_ids
+    assert special or make is word_level
+    for text in ("e", " ", "he", "he ", "\n", "<", "ï", "unheard of"):
+        expected = [i for i in range(2000) if i not in special and text.encode() in tokenizer.own_bytes(i)]
+        assert list(tokenizer.holding(text)) == expected
+    assert tokenizer.holding("e")
 
 
 def test_special_tokens_map_is_read_below_the_config(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import orjson
 
+from penstock_engine.outputs import TokenLogprobs
 from penstock_server.answers import Choice, Delta, ShownToken
 from penstock_server.plan import Plan
-from penstock_server.replies.layout import Frame, chosen_and_top, shown
+from penstock_server.replies.layout import Frame, chain_trace, chosen_and_top, more_fields, search_fields, shown
 from penstock_server.text.tokenizer import Tokenizer
 
 
@@ -18,6 +19,8 @@ class CompletionLayout:
         self._frame = Frame(plan, "text_completion", fingerprint)
         self._tokenizer = tokenizer
         self._has_logprobs = plan.num_logprobs is not None
+        self._has_processed = plan.num_processed_logprobs is not None
+        self._has_trace = plan.has_chain_trace
 
     def chunks(self, deltas: Sequence[Delta]) -> bytes:
         head, tail = self._frame.head, self._frame.tail
@@ -29,35 +32,48 @@ class CompletionLayout:
     def whole(self, choices: Sequence[Choice], usage: dict[str, Any]) -> bytes:
         rendered = [
             {
-                "index": i,
+                "index": choice.index,
                 "text": choice.text,
-                "logprobs": self._logprobs(choice.tokens) if self._has_logprobs else None,
+                "logprobs": self._logprobs(choice.tokens),
                 "finish_reason": choice.finish_reason,
+                **self._more(choice),
             }
-            for i, choice in enumerate(choices)
+            for choice in choices
         ]
         return self._frame.whole(rendered, usage)
 
     def _choice(self, delta: Delta) -> bytes:
-        return b'{"index":%d,"text":%b,"logprobs":%b,"finish_reason":%b}' % (
+        return b'{"index":%d,"text":%b,"logprobs":%b,"finish_reason":%b%b}' % (
             delta.choice,
             orjson.dumps(delta.text),
-            orjson.dumps(self._logprobs(delta.tokens)) if self._has_logprobs else b"null",
+            orjson.dumps(self._logprobs(delta.tokens)),
             orjson.dumps(delta.finish_reason),
+            more_fields(self._more(delta)),
         )
 
-    def _logprobs(self, tokens: Sequence[ShownToken]) -> dict[str, Any]:
+    def _more(self, choice: Choice | Delta) -> dict[str, Any]:
+        trace = {"chain_trace": chain_trace(choice.tokens, self._tokenizer)} if self._has_trace else {}
+        return trace | search_fields(choice)
+
+    def _logprobs(self, tokens: Sequence[ShownToken]) -> dict[str, Any] | None:
+        told = self._columns([(token, token.logprobs) for token in tokens]) if self._has_logprobs else {}
+        if self._has_processed:
+            told["processed_logprobs"] = self._columns([(token, token.processed) for token in tokens])
+        return told or None
+
+    def _columns(self, tokens: Sequence[tuple[ShownToken, TokenLogprobs | None]]) -> dict[str, Any]:
         label = self._tokenizer.label
+        told = [(token.token_id, logprobs) for token, logprobs in tokens if logprobs is not None]
         return {
-            "tokens": [label(token.token_id) for token in tokens],
-            "token_logprobs": [shown(token.logprobs.chosen) for token in tokens],
-            "top_logprobs": [self._top(token) for token in tokens],
-            "text_offset": [token.offset for token in tokens],
+            "tokens": [label(token_id) for token_id, _ in told],
+            "token_logprobs": [shown(logprobs.chosen) for _, logprobs in told],
+            "top_logprobs": [self._top(token_id, logprobs) for token_id, logprobs in told],
+            "text_offset": [token.offset for token, _ in tokens],
         }
 
-    def _top(self, token: ShownToken) -> dict[str, float]:
+    def _top(self, token_id: int, logprobs: TokenLogprobs) -> dict[str, float]:
         # Two ids can have the same text; the likelier comes first and keeps the key.
         top: dict[str, float] = {}
-        for token_id, logprob in chosen_and_top(token.token_id, token.logprobs):
-            top.setdefault(self._tokenizer.label(token_id), shown(logprob))
+        for candidate, logprob in chosen_and_top(token_id, logprobs):
+            top.setdefault(self._tokenizer.label(candidate), shown(logprob))
         return top

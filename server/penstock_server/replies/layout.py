@@ -6,9 +6,10 @@ from typing import Any, Protocol
 import orjson
 
 from penstock_engine.outputs import TokenLogprobs
-from penstock_server.answers import Answers, Choice, Delta
+from penstock_server.answers import Answers, Choice, Delta, ShownToken
 from penstock_server.errors import ApiError
 from penstock_server.plan import Plan
+from penstock_server.text.tokenizer import Tokenizer
 
 DONE = b"data: [DONE]\n\n"
 
@@ -61,6 +62,22 @@ class Frame:
         return orjson.dumps(
             {"id": self._id, "object": self._object, **self._fields, "choices": choices, "usage": usage}
         )
+
+
+def search_fields(choice: Choice | Delta) -> dict[str, float]:
+    """What a search told of an answer beside it, as further fields of its choice."""
+    told = {"score": choice.score, "inclusion_probability": choice.inclusion_probability}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def chain_trace(tokens: Sequence[ShownToken], tokenizer: Tokenizer) -> dict[str, Any]:
+    """What each step of the chain did, token by token; orjson writes a `StepTrace` as an object."""
+    return {"content": [{"token": tokenizer.label(token.token_id), "steps": token.trace or ()} for token in tokens]}
+
+
+def more_fields(fields: dict[str, Any]) -> bytes:
+    """Fields to go on with inside an object of JSON."""
+    return b"," + orjson.dumps(fields)[1:-1] if fields else b""
 
 
 def usage_of(answers: Answers) -> dict[str, Any]:

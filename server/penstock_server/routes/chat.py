@@ -17,7 +17,7 @@ def chat_router(context: ServerContext) -> APIRouter:
     @router.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
         body = await read_body(request, context.config.max_request_bytes, read_chat)
-        plan = await plan_chat(body, context.model, context.client.info)
+        plan = await plan_chat(body, context.model, context.client.info, context.catalogue)
         layout = ChatLayout(plan, context.model.codec.tokenizer, context.fingerprint)
         return await respond(request, plan, layout, context)
 

@@ -17,7 +17,7 @@ def completions_router(context: ServerContext) -> APIRouter:
     @router.post("/v1/completions")
     async def completions(request: Request) -> Response:
         body = await read_body(request, context.config.max_request_bytes, read_completion)
-        plan = await plan_completion(body, context.model, context.client.info)
+        plan = await plan_completion(body, context.model, context.client.info, context.catalogue)
         layout = CompletionLayout(plan, context.model.codec.tokenizer, context.fingerprint)
         return await respond(request, plan, layout, context)
 

@@ -54,8 +54,6 @@ def _read_object(raw: bytes) -> dict[str, Any]:
 def _read(schema: type[Body], given: dict[str, Any], neutral: Mapping[str, tuple[object, ...]]) -> Body:
     # null means "not given", as everywhere in OpenAI's API.
     fields = {name: value for name, value in given.items() if value is not None}
-    if "best_of" in fields and fields["best_of"] == fields.get("n", 1):
-        del fields["best_of"]
     fields = unsupported.refuse(fields, neutral)
     for name in fields:
         if name not in schema.model_fields:

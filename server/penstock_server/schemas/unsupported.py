@@ -22,25 +22,12 @@ INERT = frozenset(
 
 _COMMON: dict[str, tuple[object, ...]] = {
     "store": (False,),
-    "guided_json": (),
-    "guided_regex": (),
-    "guided_choice": (),
-    "guided_grammar": (),
     "guided_decoding_backend": (),
-    "guided_whitespace_pattern": (),
-    "structured_outputs": (),
-    "json_schema": (),
-    "grammar": (),
-    "use_beam_search": (False,),
-    "length_penalty": (1.0, 1),
-    "early_stopping": (False,),
     "include_stop_str_in_output": (False,),
     "skip_special_tokens": (True,),
     "spaces_between_special_tokens": (True,),
     "truncate_prompt_tokens": (),
     "prompt_logprobs": (),
-    "allowed_token_ids": (),
-    "bad_words": ([],),
     "logits_processors": (),
     "return_tokens_as_token_ids": (False,),
     "return_token_ids": (False,),
@@ -55,9 +42,7 @@ _COMMON: dict[str, tuple[object, ...]] = {
 
 COMPLETION: dict[str, tuple[object, ...]] = _COMMON | {
     "suffix": ("",),
-    "best_of": (1,),  # or equal to n: see `schemas/read.py`
     "add_special_tokens": (True,),
-    "response_format": ({"type": "text"},),
 }
 
 CHAT: dict[str, tuple[object, ...]] = _COMMON | {
@@ -65,7 +50,6 @@ CHAT: dict[str, tuple[object, ...]] = _COMMON | {
     "tool_choice": ("none",),
     "functions": ([],),
     "function_call": ("none",),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
     "prediction": (),
@@ -75,7 +59,6 @@ CHAT: dict[str, tuple[object, ...]] = _COMMON | {
     "verbosity": (),
     "web_search_options": (),
     "moderation": (),
-    "best_of": (1,),
     "echo": (False,),
     "add_special_tokens": (False,),
     "continue_final_message": (False,),

@@ -1,5 +1,6 @@
 """`AnswerText`: one answer's tokens to its visible text: detokeniser, then stop strings."""
 
+import copy
 from collections.abc import Sequence
 
 from penstock_server.text.detokenizer import Detokenizer
@@ -45,6 +46,14 @@ class AnswerText:
             if self.is_stopped:
                 break
         return "".join(pieces), self.is_stopped
+
+    def peek(self, token_ids: Sequence[int]) -> str:
+        """The text that would follow if these tokens did, up to a stop string; nothing is changed by asking."""
+        twin = copy.copy(self)
+        twin._detokenizer = self._detokenizer.copy()
+        twin._stops = copy.copy(self._stops)
+        text, is_stopped = twin.push(token_ids)
+        return text if is_stopped or twin._stops is None else text + twin._stops.release()
 
     def finish(self) -> str:
         """The text still held back, now that no token follows. Nothing after a stop string has matched.

@@ -5,6 +5,7 @@ splits a character, and U+FFFD is given out only when no later token could have 
 """
 
 import codecs
+import copy
 from typing import Protocol
 
 from penstock_server.text.vocabulary import ByteVocabulary, PieceVocabulary, Vocabulary
@@ -19,6 +20,10 @@ class Detokenizer(Protocol):
 
     def finish(self) -> str:
         """The rest: what an unfinished character decodes to."""
+        ...
+
+    def copy(self) -> "Detokenizer":
+        """An independent copy."""
         ...
 
 
@@ -38,17 +43,23 @@ class ByteDetokenizer:
     """For byte-level vocabularies. Python's incremental decoder and Rust's `from_utf8_lossy`, which `tokenizers` uses,
     both replace each maximal ill-formed part by one U+FFFD (Unicode 15, section 3.9)."""
 
-    __slots__ = ("_decode", "_vocabulary")
+    __slots__ = ("_decode", "_decoder", "_vocabulary")
 
     def __init__(self, vocabulary: ByteVocabulary) -> None:
         self._vocabulary = vocabulary
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decode = self._decoder.decode
 
     def push(self, token_id: int) -> str:
         return self._decode(self._vocabulary.piece(token_id))
 
     def finish(self) -> str:
         return self._decode(b"", True)
+
+    def copy(self) -> "ByteDetokenizer":
+        twin = ByteDetokenizer(self._vocabulary)
+        twin._decoder.setstate(self._decoder.getstate())
+        return twin
 
 
 class PieceDetokenizer:
@@ -82,6 +93,11 @@ class PieceDetokenizer:
     def finish(self) -> str:
         text = self._end_run() if self._run else ""
         return self._strip(text) if self._num_to_strip else text
+
+    def copy(self) -> "PieceDetokenizer":
+        twin = copy.copy(self)
+        twin._run = bytearray(self._run)
+        return twin
 
     def _end_run(self) -> str:
         run = bytes(self._run)
