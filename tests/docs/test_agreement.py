@@ -1,6 +1,5 @@
 """The pages tell of all that the code takes, and of nothing else."""
 
-import dataclasses
 import os
 import re
 import subprocess
@@ -10,11 +9,9 @@ from typing import Any
 
 import pytest
 from executed_pages.page import ROOT, all_pages, read_page
+from executed_pages.tables import names_in, section, table_rows
 from fake_engine import FakeEngine, cycling, fake_info
 
-from penstock_decoding.params import FLAT_FIELDS
-from penstock_decoding.processors import DEFAULT_ORDER, PROCESSORS
-from penstock_decoding.strategies import STRATEGIES
 from penstock_server import errors
 from penstock_server.app import ROUTERS
 from penstock_server.context import ServerContext
@@ -27,31 +24,7 @@ from penstock_server.serve import DEMO_MODEL
 from penstock_server.settings import ServerConfig
 
 API = ROOT / "docs" / "api.md"
-DECODING = ROOT / "docs" / "decoding.md"
 SERVING = ROOT / "docs" / "serving-a-model.md"
-
-
-def section(path: Path, heading: str) -> str:
-    """What stands below a heading, up to the next one of its level or above."""
-    level = len(heading) - len(heading.lstrip("#"))
-    match = re.search(
-        rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{level}}} |\Z)", path.read_text(), re.MULTILINE | re.DOTALL
-    )
-    assert match is not None, f"{path.name} has no heading {heading!r}"
-    return match[1]
-
-
-def table_rows(text: str) -> list[list[str]]:
-    """The rows of the tables in a text, without their heads."""
-    rows = [
-        [cell.strip() for cell in line.strip("|").split(" | ")] for line in re.findall(r"^\|.*\|$", text, re.MULTILINE)
-    ]
-    rules = [i for i, row in enumerate(rows) if set("".join(row)) <= set("-| ")]
-    return [[cell.strip(" |") for cell in row] for i, row in enumerate(rows) if i not in rules and i + 1 not in rules]
-
-
-def names_in(cell: str) -> set[str]:
-    return set(re.findall(r"`([\w./{}-]+)`", cell))
 
 
 def help_flags() -> dict[str, str]:
@@ -117,23 +90,6 @@ def test_every_route_is_told() -> None:
 def test_every_error_status_is_told() -> None:
     told = {int(row[0]) for row in table_rows(section(API, "## Errors"))}
     assert told == {error.status for error in errors.ApiError.__subclasses__()}
-
-
-@pytest.mark.parametrize("name", [*PROCESSORS, *STRATEGIES])
-def test_every_processor_and_strategy_has_its_section(name: str) -> None:
-    rows = table_rows(section(DECODING, f"### `{name}`"))
-    table: dict[str, Any] = {**PROCESSORS, **STRATEGIES}
-    params: type[Any] = table[name].Params
-    assert [row[0].strip("`") for row in rows] == [field.name for field in dataclasses.fields(params)]
-    flat = {(processor, parameter): field for field, (processor, parameter, _) in FLAT_FIELDS.items()}
-    for parameter, field, *_ in rows:
-        assert field.strip("`") == flat.get((name, parameter.strip("`")), "n")
-    assert "```console" in section(DECODING, f"### `{name}`"), "an example that is run"
-
-
-@pytest.mark.parametrize(("heading", "known"), [("## Processors", DEFAULT_ORDER), ("## Strategies", tuple(STRATEGIES))])
-def test_sections_stand_in_the_order_of_the_tables(heading: str, known: tuple[str, ...]) -> None:
-    assert tuple(re.findall(r"^### `(\w+)`$", section(DECODING, heading), re.MULTILINE)) == known
 
 
 def anchors(path: Path) -> set[str]:
