@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from machine import RESULTS, write_result
 from quiet import ForeignLoad, warn_unless_quiet
@@ -75,25 +75,25 @@ CASES = {
 }
 
 
-class Side:
+class Side(Protocol):
     """One library, compiling for one vocabulary."""
 
     name: str
 
     def compile(self, grammar: dict[str, Any]) -> Any:
         """Ready for a first mask."""
-        raise NotImplementedError
+        ...
 
     def walk(self, compiled: Any, tokens: Sequence[int]) -> Iterator[tuple[float, bool]]:
         """Seconds for each mask, after taking in the token before, and whether it allows the token that comes."""
-        raise NotImplementedError
+        ...
 
     def fork(self, compiled: Any, tokens: Sequence[int]) -> float:
         """Seconds to copy the state that has taken in these tokens."""
-        raise NotImplementedError
+        ...
 
 
-class Penstock(Side):
+class Penstock:
     """What the server uses: llguidance, as the processor `grammar` calls it."""
 
     name = "llguidance"
@@ -120,7 +120,7 @@ class Penstock(Side):
         return least(lambda: progress.copy())
 
 
-class XGrammar(Side):
+class XGrammar:
     """xgrammar, as its own documentation uses it. White space is as free here as there."""
 
     name = "xgrammar"
