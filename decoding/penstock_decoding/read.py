@@ -13,7 +13,7 @@ import logging
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any, TypeVar
 
 from penstock_decoding.errors import DecodingFault, ParameterError
@@ -24,7 +24,7 @@ T = TypeVar("T")
 JsonText = typing.NewType("JsonText", str)
 """A JSON object, or true or false, as its text. It is read from the value itself, or from a string that holds it."""
 
-# Of lists whose items are read one by one; a million of them would take seconds only to be refused.
+# Of lists and objects whose items are read one by one; a million of them would take seconds only to be refused.
 MAX_ITEMS = 100_000
 
 _log = logging.getLogger(__name__)
@@ -132,6 +132,7 @@ def _read_value(hint: Any, value: object, path: str) -> Any:
     if origin is dict:
         _checked(isinstance(value, Mapping), value, path, "an object")
         pairs = typing.cast("Mapping[object, object]", value).items()
+        _check_num_items(pairs, path)
         return {_read_key(arguments[0], k, path): _read_value(arguments[1], v, f"{path}[{k!r}]") for k, v in pairs}
     raise AssertionError(f"{path}: no reader for the annotation {hint!r}")
 
@@ -194,7 +195,7 @@ def _read_token_lists(value: object, path: str) -> TokenLists:
         raise ParameterError(path, str(error)) from None
 
 
-def _check_num_items(items: Sequence[object], path: str) -> None:
+def _check_num_items(items: Sized, path: str) -> None:
     if len(items) > MAX_ITEMS:
         raise ParameterError(path, f"must have at most {MAX_ITEMS} items")
 

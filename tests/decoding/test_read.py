@@ -75,6 +75,8 @@ def test_long_lists() -> None:
     assert read_params(Everything, {"count": 1, "ids": many}, "at").ids == tuple(many)
     assert refused({"count": 1, "ids": [*many, 1.5]}) == ("at.ids", "must have at most 100000 items")
     assert refused({"lists": [[1]] * 100_001}, Lists) == ("at.lists", "must have at most 100000 items")
+    biases = {str(i): 1 for i in range(100_001)}
+    assert refused({"count": 1, "bias": biases}) == ("at.bias", "must have at most 100000 items")
 
 
 def test_token_lists() -> None:
