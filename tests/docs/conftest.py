@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from executed_pages.machine import computes_as_written
 from executed_pages.outcome import Outcome
 from executed_pages.page import read_page
 from executed_pages.run import World, run_page
@@ -35,7 +34,8 @@ def demo_url() -> Iterator[Callable[[], str]]:
 
 @pytest.fixture(scope="session")
 def world(demo_url: Callable[[], str]) -> World:
-    return World(demo_url, computes_as_written())
+    # Two tokens may tie within a rounding, and which machine a page's text was written on is not known to it.
+    return World(demo_url, is_exact=False)
 
 
 @pytest.fixture(scope="session")
