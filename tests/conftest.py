@@ -1,6 +1,13 @@
 """What holds for every test."""
 
+import os
 import signal
+
+import torch
+
+# Without a GPU, Triton's kernels run under its interpreter. It decides when a kernel is defined, so this comes first.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_configure() -> None:

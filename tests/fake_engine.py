@@ -25,6 +25,7 @@ def fake_info(vocab_size: int, eos_token_ids: tuple[int, ...] = (), max_model_le
         dtype_reason="as asked",
         device="cpu",
         kernels="reference",
+        kv_cache_dtype="float32",
         max_model_len=max_model_len,
         block_size=16,
         num_blocks=64,

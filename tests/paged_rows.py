@@ -16,7 +16,7 @@ class PagedRows:
 
     def __init__(self, decoder: Decoder, *, num_blocks: int = 128, block_size: int = 4) -> None:
         self.decoder = decoder
-        self.cache = KVCache(decoder.spec, num_blocks, block_size, decoder.dtype, decoder.device)
+        self.cache = KVCache(decoder.spec, num_blocks, block_size, decoder.dtype, decoder.device, decoder.kernels)
         # What no one wrote must not matter: a NaN that leaks through shows in every later logit.
         self.cache.storage.fill_(float("nan"))
         self.tables: dict[int, list[int]] = {}
@@ -41,6 +41,7 @@ class PagedRows:
             self.decoder.spec,
             block_size,
             self.decoder.device,
+            self.decoder.kernels,
         )
         logits = self.decoder.forward(batch, self.cache)
         return dict(zip(tokens, torch.split(logits, query_lens), strict=True))

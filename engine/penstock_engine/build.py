@@ -17,7 +17,7 @@ from penstock_engine.errors import EngineStartError
 from penstock_engine.limits import Limits
 from penstock_engine.memory import CPU_SHARE, GPU_SHARE, available_cpu_bytes, cache_size
 from penstock_engine.model_runner import ModelRunner
-from penstock_kernels import Kernels, select_kernels
+from penstock_kernels import Kernels, NoSuchKernels, select_kernels
 from penstock_kernels.linear import NotInvariant
 from penstock_models.errors import CheckpointError
 from penstock_models.hub import HubError, resolve_folder
@@ -54,10 +54,11 @@ def build_engine(
         catalogue = load_plugins((*config.plugin, *plugins))
         folder = resolve_folder(config.model, config.revision)
         model, kernels = _load(config, folder, device)
-    except (PluginError, CheckpointError, HubError) as error:
+    except (PluginError, CheckpointError, HubError, NoSuchKernels) as error:
         raise EngineStartError(str(error)) from error
     limits = _limits(config, model, device)
-    runner = ModelRunner(model.decoder, num_blocks=limits.num_blocks, block_size=limits.block_size)
+    kv_dtype = _kv_dtype(config, model, device)
+    runner = ModelRunner(model.decoder, num_blocks=limits.num_blocks, block_size=limits.block_size, kv_dtype=kv_dtype)
     info = EngineInfo(
         model=config.model,
         folder=str(folder),
@@ -69,10 +70,11 @@ def build_engine(
         dtype_reason=model.dtype_reason,
         device=str(device),
         kernels=kernels.name,
+        kv_cache_dtype=str(kv_dtype).removeprefix("torch."),
         max_model_len=limits.max_model_len,
         block_size=limits.block_size,
         num_blocks=limits.num_blocks,
-        kv_cache_bytes=limits.num_blocks * _bytes_per_block(model, limits.block_size),
+        kv_cache_bytes=limits.num_blocks * KVCache.bytes_per_block(model.spec, limits.block_size, kv_dtype),
         max_batch_tokens=limits.max_batch_tokens,
         max_rows=limits.max_rows,
         max_queue=limits.max_queue,
@@ -105,17 +107,18 @@ def _check(config: EngineConfig) -> None:
 
 def _load(config: EngineConfig, folder: Path, device: torch.device) -> tuple[LoadedModel, Kernels]:
     """The model, with invariant kernels if asked for, or if nothing was asked and they are as good as free."""
-    if config.batch_invariant or (config.batch_invariant is None and _is_small(folder)):
+    is_free = device.type == "cpu" and config.kernels != "fused" and _is_small(folder)
+    if config.batch_invariant or (config.batch_invariant is None and is_free):
         try:
-            kernels = select_kernels("invariant", device)
+            kernels = select_kernels(config.kernels, device, invariant=True)
             model = load_checkpoint(folder, dtype=config.dtype, device=device, kernels=kernels)
-            if model.spec.head_size % INVARIANT_HEAD_MULTIPLE:
+            if device.type == "cpu" and model.spec.head_size % INVARIANT_HEAD_MULTIPLE:
                 raise NotInvariant(f"heads of {model.spec.head_size} features")
             return model, kernels
         except NotInvariant as error:
             if config.batch_invariant:
                 raise EngineStartError(f"batch_invariant is not possible here for {error}") from error
-    kernels = select_kernels("auto", device)
+    kernels = select_kernels(config.kernels, device)
     return load_checkpoint(folder, dtype=config.dtype, device=device, kernels=kernels), kernels
 
 
@@ -138,7 +141,7 @@ def _limits(config: EngineConfig, model: LoadedModel, device: torch.device) -> L
         raise EngineStartError(f"max_batch_tokens is {max_batch_tokens}, less than the {max_rows} rows that decode")
     is_cpu = device.type == "cpu"
     size = cache_size(
-        bytes_per_block=_bytes_per_block(model, config.block_size),
+        bytes_per_block=KVCache.bytes_per_block(model.spec, config.block_size, _kv_dtype(config, model, device)),
         block_size=config.block_size,
         free_bytes=available_cpu_bytes() if is_cpu else torch.cuda.mem_get_info(device)[0],
         share=CPU_SHARE if is_cpu else GPU_SHARE,
@@ -158,5 +161,7 @@ def _limits(config: EngineConfig, model: LoadedModel, device: torch.device) -> L
     )
 
 
-def _bytes_per_block(model: LoadedModel, block_size: int) -> int:
-    return KVCache.bytes_per_block(model.spec, block_size, model.decoder.dtype)
+def _kv_dtype(config: EngineConfig, model: LoadedModel, device: torch.device) -> torch.dtype:
+    if config.kv_cache_dtype == "fp8" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 9):
+        raise EngineStartError("kv_cache_dtype fp8 needs a GPU of compute capability 8.9 or newer; int8 does not")
+    return {"auto": model.decoder.dtype, "fp8": torch.float8_e4m3fn, "int8": torch.int8}[config.kv_cache_dtype]

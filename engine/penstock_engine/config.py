@@ -8,6 +8,8 @@ from typing import Literal
 
 DType = Literal["auto", "bfloat16", "float16", "float32"]
 Device = Literal["auto", "cpu", "cuda"]
+KernelChoice = Literal["auto", "reference", "fused"]
+KVDType = Literal["auto", "fp8", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +21,17 @@ class EngineConfig:
 
     model: str = field(metadata={"help": "a checkpoint folder, a hub id, or 'demo'"})
     revision: str | None = field(default=None, metadata={"help": "branch, tag or commit of the hub repository"})
-    dtype: DType = field(default="auto", metadata={"help": "type of the weights and the KV cache"})
+    dtype: DType = field(default="auto", metadata={"help": "type of the weights and of what is computed"})
     device: Device = field(default="auto", metadata={"help": "where the model runs"})
+    kernels: KernelChoice = field(
+        default="auto", metadata={"help": "fused Triton kernels, or the reference in torch; auto: fused on a GPU"}
+    )
     max_model_len: int | None = field(default=None, metadata={"help": "most tokens of prompt and answer together"})
     kv_cache_memory: int | None = field(
         default=None, metadata={"help": "bytes for the KV cache, with a suffix like 512MiB or 4GiB"}
+    )
+    kv_cache_dtype: KVDType = field(
+        default="auto", metadata={"help": "type of the KV cache: the model's, or half as large with scales"}
     )
     block_size: int = field(default=16, metadata={"help": "tokens per KV cache block"})
     max_batch_tokens: int | None = field(default=None, metadata={"help": "token budget of one step"})
@@ -54,6 +62,7 @@ class EngineInfo:
     dtype_reason: str
     device: str
     kernels: str
+    kv_cache_dtype: str
     max_model_len: int
     block_size: int
     num_blocks: int

@@ -13,10 +13,15 @@ from penstock_models.kv_cache import KVCache
 class ModelRunner:
     """A decoder and the KV cache that the scheduler's block ids point into."""
 
-    def __init__(self, decoder: Decoder, *, num_blocks: int, block_size: int) -> None:
+    def __init__(
+        self, decoder: Decoder, *, num_blocks: int, block_size: int, kv_dtype: torch.dtype | None = None
+    ) -> None:
+        """`kv_dtype`: of the KV cache; the decoder's own if None."""
         self._decoder = decoder
         self._block_size = block_size
-        self._cache = KVCache(decoder.spec, num_blocks, block_size, decoder.dtype, decoder.device)
+        self._cache = KVCache(
+            decoder.spec, num_blocks, block_size, kv_dtype or decoder.dtype, decoder.device, decoder.kernels
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         """See `Runner.forward`."""
@@ -41,5 +46,6 @@ class ModelRunner:
                 self._decoder.spec,
                 self._block_size,
                 self._decoder.device,
+                self._decoder.kernels,
             )
             return self._decoder.forward(packed, self._cache)

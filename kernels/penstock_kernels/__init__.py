@@ -4,6 +4,6 @@
 """
 
 from penstock_kernels.paged_attention.batch import AttentionBatch
-from penstock_kernels.table import Kernels, select_kernels
+from penstock_kernels.table import Kernels, NoSuchKernels, select_kernels
 
-__all__ = ["AttentionBatch", "Kernels", "select_kernels"]
+__all__ = ["AttentionBatch", "Kernels", "NoSuchKernels", "select_kernels"]

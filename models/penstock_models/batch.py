@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from penstock_kernels import AttentionBatch
+from penstock_kernels import AttentionBatch, Kernels
+from penstock_kernels.paged_attention import AttentionPlan, AttentionShape
 from penstock_models.spec import ModelSpec
 
 
@@ -20,14 +21,14 @@ class ForwardBatch:
     positions: [T] int64.
     slot_mapping: [T] int64, block id * block_size + offset: where each token's key and value go.
     logit_rows: [R] int64, which of the T tokens need logits, in the order wanted; None for all T in order.
-    attention: where the keys lie.
+    attention: how to attend, as the decoder's kernels planned it.
     """
 
     token_ids: Tensor
     positions: Tensor
     slot_mapping: Tensor
     logit_rows: Tensor | None
-    attention: AttentionBatch
+    attention: AttentionPlan
 
 
 def pack_batch(
@@ -39,6 +40,7 @@ def pack_batch(
     spec: ModelSpec,
     block_size: int,
     device: torch.device,
+    kernels: Kernels,
 ) -> ForwardBatch:
     """Make the tensors of a step.
 
@@ -57,9 +59,6 @@ def pack_batch(
         context_lens,
         block_tables,
         block_size=block_size,
-        windows=dict.fromkeys(spec.windows),
-        queries_per_key=spec.num_heads // spec.num_kv_heads,
-        device=device,
     )
     positions = attention.positions()
     if len(positions) != len(token_ids):
@@ -71,5 +70,10 @@ def pack_batch(
         positions=torch.from_numpy(positions).to(device),
         slot_mapping=torch.from_numpy(attention.slots(positions)).to(device),
         logit_rows=None if all_rows else torch.from_numpy(rows).to(device),
-        attention=attention,
+        attention=kernels.plan_attention(attention, attention_shape(spec), device),
     )
+
+
+def attention_shape(spec: ModelSpec) -> AttentionShape:
+    """What the kernels have to know to plan a step."""
+    return AttentionShape(spec.num_heads, spec.num_kv_heads, spec.head_size, tuple(dict.fromkeys(spec.windows)))

@@ -9,13 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from penstock_kernels import Kernels
+from penstock_kernels.layer_cache import LayerCache
+from penstock_kernels.linear import MlpActivation
+from penstock_kernels.paged_attention import AttentionRule
+from penstock_kernels.qkv_prepare import Angles, HeadNorms
 from penstock_models.batch import ForwardBatch
 from penstock_models.kv_cache import KVCache
 from penstock_models.rope import RotaryAngles
 from penstock_models.spec import ModelSpec, RotaryPositions
 from penstock_models.weights import DecoderWeights, LayerWeights, LinearWeights, NormWeights
-
-Angles = tuple[Tensor, Tensor]
 
 
 class Decoder:
@@ -23,8 +25,12 @@ class Decoder:
 
     def __init__(self, spec: ModelSpec, weights: DecoderWeights, kernels: Kernels) -> None:
         self.spec = spec
+        self.kernels = kernels
         self._weights = weights
-        self._kernels = kernels
+        self._activation = MlpActivation(spec.activation, spec.gated_mlp)
+        self._rules = [
+            AttentionRule(scale, window) for scale, window in zip(spec.attention_scales, spec.windows, strict=True)
+        ]
         self._angles = (
             RotaryAngles(spec.positions, weights.embedding.device)
             if isinstance(spec.positions, RotaryPositions)
@@ -59,50 +65,45 @@ class Decoder:
         if weights.positions is not None:
             residual.add_(F.embedding(batch.positions, weights.positions))
         angles = self._angles(batch.positions) if self._angles is not None else None
-
-        # `update` is what the last sublayer computed and the residual stream has yet to receive: each norm adds it.
-        update: Tensor | None = None
         for index, layer in enumerate(weights.layers):
-            hidden, residual = self._norm(layer.attention_norm, update, residual)
-            update = self._attention(index, layer, hidden, angles, batch, cache.layers[index])
-            hidden, residual = self._norm(layer.mlp_norm, update, residual)
-            update = self._mlp(layer, hidden)
+            hidden = self._norm(layer.attention_norm, residual)
+            attended = self._attention(index, layer, hidden, angles, batch, cache.layers[index])
+            self._linear(layer.attention_out, attended, residual=residual)
+            hidden = self._norm(layer.mlp_norm, residual)
+            expanded = self._linear(layer.mlp_in, hidden, activation=self._activation)
+            self._linear(layer.mlp_out, expanded, residual=residual)
 
         if batch.logit_rows is not None:
-            residual = residual.index_select(0, batch.logit_rows)
-            update = update.index_select(0, batch.logit_rows) if update is not None else None
-        hidden, _ = self._norm(weights.final_norm, update, residual)
-        return self._kernels.logits(hidden, weights.head)
+            residual = self.kernels.gather_last(residual, batch.logit_rows)
+        return self.kernels.logits(self._norm(weights.final_norm, residual), weights.head)
 
     def _attention(
-        self, index: int, layer: LayerWeights, hidden: Tensor, angles: Angles | None, batch: ForwardBatch, cache: Tensor
+        self,
+        index: int,
+        layer: LayerWeights,
+        hidden: Tensor,
+        angles: Angles | None,
+        batch: ForwardBatch,
+        cache: LayerCache,
     ) -> Tensor:
-        spec, kernels = self.spec, self._kernels
-        qkv = self._linear(layer.qkv, hidden).view(len(hidden), -1, spec.head_size)
-        q, kv = qkv.split_with_sizes((spec.num_heads, 2 * spec.num_kv_heads), dim=1)
-        kv = kv.view(len(hidden), 2, spec.num_kv_heads, spec.head_size)
+        norms = None
         if layer.q_norm is not None and layer.k_norm is not None:
-            k = kv.select(1, 0)
-            q.copy_(kernels.rms_norm(q, layer.q_norm, spec.norm_eps))
-            k.copy_(kernels.rms_norm(k, layer.k_norm, spec.norm_eps))
-        if angles is not None:
-            # Query and key heads are neighbours and turn together.
-            kernels.rotary(qkv.narrow(1, 0, spec.num_heads + spec.num_kv_heads), *angles)
-        kernels.write_kv(kv, cache, batch.slot_mapping)
-        attended = kernels.paged_attention(q, cache, batch.attention, spec.attention_scales[index], spec.windows[index])
-        return self._linear(layer.attention_out, attended.view(len(hidden), -1))
+            norms = HeadNorms(layer.q_norm, layer.k_norm, self.spec.norm_eps)
+        qkv = self.kernels.linear(hidden, layer.qkv.weight).view(len(hidden), -1, self.spec.head_size)
+        q = self.kernels.qkv_prepare(qkv, cache, batch.slot_mapping, bias=layer.qkv.bias, norms=norms, angles=angles)
+        return self.kernels.paged_attention(q, cache, batch.attention, self._rules[index]).view(len(hidden), -1)
 
-    def _mlp(self, layer: LayerWeights, hidden: Tensor) -> Tensor:
-        expanded = self._linear(layer.mlp_in, hidden)
-        activate = self._kernels.gated_activate if self.spec.gated_mlp else self._kernels.activate
-        return self._linear(layer.mlp_out, activate(expanded, self.spec.activation))
+    def _linear(
+        self,
+        weights: LinearWeights,
+        x: Tensor,
+        *,
+        activation: MlpActivation | None = None,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        return self.kernels.linear(x, weights.weight, weights.bias, activation=activation, residual=residual)
 
-    def _linear(self, weights: LinearWeights, x: Tensor) -> Tensor:
-        return self._kernels.linear(x, weights.weight, weights.bias)
-
-    def _norm(self, weights: NormWeights, update: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the update to the residual stream, in place, and normalise: (normalised, residual stream)."""
-        x, stream = (residual, None) if update is None else (update, residual)
+    def _norm(self, weights: NormWeights, x: Tensor) -> Tensor:
         if weights.bias is None:
-            return self._kernels.rms_norm(x, weights.weight, self.spec.norm_eps, stream), residual
-        return self._kernels.layer_norm(x, weights.weight, weights.bias, self.spec.norm_eps, stream), residual
+            return self.kernels.rms_norm(x, weights.weight, self.spec.norm_eps)
+        return self.kernels.layer_norm(x, weights.weight, weights.bias, self.spec.norm_eps)

@@ -1,4 +1,4 @@
-"""Rotary angles: from positions to the cosines and sines that the `rotary` kernel takes.
+"""Rotary angles: from positions to the cosines and sines that the `qkv_prepare` kernel takes.
 
 Computed once per step for all layers, from the positions of the step: no table of the model's longest context is kept.
 All formulas are evaluated in float32, in the order in which transformers evaluates them, so that long contexts see the
@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from penstock_kernels.qkv_prepare import Angles
 from penstock_models.spec import DynamicScaling, LinearScaling, Llama3Scaling, RotaryPositions, YarnScaling
 
 
@@ -21,18 +22,14 @@ class RotaryAngles:
         self._factor = rope.scaling.attention_factor if isinstance(rope.scaling, YarnScaling) else 1.0
         self._frequencies = inverse_frequencies(rope).to(device)
 
-    def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Angles of `positions` [tokens], any integer dtype.
-
-        Returns:
-            cos and sin, [tokens, 1, size] float32 each, as the `Rotary` contract wants them.
-        """
+    def __call__(self, positions: Tensor) -> Angles:
+        """Angles of `positions` [tokens], any integer dtype."""
         frequencies = self._frequencies
         if isinstance(self._rope.scaling, DynamicScaling):
             frequencies = _dynamic_frequencies(self._rope, self._rope.scaling, positions)
         angles = positions.float().unsqueeze(1) * frequencies
         cos, sin = angles.cos().mul_(self._factor), angles.sin().mul_(self._factor)
-        return torch.cat((cos, cos), dim=-1).unsqueeze(1), torch.cat((-sin, sin), dim=-1).unsqueeze(1)
+        return Angles(torch.cat((cos, cos), dim=-1).unsqueeze(1), torch.cat((-sin, sin), dim=-1).unsqueeze(1))
 
 
 def inverse_frequencies(rope: RotaryPositions) -> Tensor:

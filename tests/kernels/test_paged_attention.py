@@ -9,7 +9,10 @@ from closeness import assert_close, randn
 from torch import Tensor
 
 from penstock_kernels import AttentionBatch, Kernels
+from penstock_kernels.layer_cache import LayerCache
+from penstock_kernels.paged_attention import AttentionRule, AttentionShape
 from penstock_kernels.paged_attention.cases import CASES, Case
+from penstock_kernels.paged_attention.plan import GroupedPlan
 from penstock_kernels.tolerance import DTYPES
 
 SCALE = 0.3
@@ -45,16 +48,16 @@ def attend_by_hand(q: Tensor, cache: Tensor, tables: list[list[int]], case: Case
     return out
 
 
-def build(case: Case, tables: list[list[int]]) -> AttentionBatch:
-    return AttentionBatch.build(
-        case.query_lens,
-        case.context_lens,
-        tables,
-        block_size=case.block_size,
-        windows=[case.window],
-        queries_per_key=case.heads[0] // case.heads[1],
-        device=torch.device("cpu"),
-    )
+def build(case: Case, tables: list[list[int]]) -> GroupedPlan:
+    batch = AttentionBatch.build(case.query_lens, case.context_lens, tables, block_size=case.block_size)
+    plan = Kernels.reference().plan_attention(batch, AttentionShape(*case.heads, [case.window]), torch.device("cpu"))
+    assert isinstance(plan, GroupedPlan)
+    return plan
+
+
+def attend(q: Tensor, cache: Tensor, tables: list[list[int]], case: Case, scale: float = SCALE) -> Tensor:
+    rule = AttentionRule(scale, case.window)
+    return Kernels.reference().paged_attention(q, LayerCache(cache), build(case, tables), rule)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -64,7 +67,7 @@ def test_against_softmax_by_hand(case: Case) -> None:
     wide = randn(sum(case.query_lens), heads + 2 * key_heads, head_size, dtype=torch.float32, seed=7)
     q = wide[:, :heads]
     before = cache.clone()
-    out = Kernels.reference().paged_attention(q, cache, build(case, tables), SCALE, case.window)
+    out = attend(q, cache, tables, case)
     assert_close(out, attend_by_hand(q, cache, tables, case), torch.float32)
     assert out.is_contiguous()
     torch.testing.assert_close(cache, before, rtol=0, atol=0, equal_nan=True)
@@ -76,7 +79,7 @@ def test_half_precision(case: Case, dtype: torch.dtype) -> None:
     heads, _, head_size = case.heads
     cache, tables = make_cache(case, dtype)
     q = randn(sum(case.query_lens), heads, head_size, dtype=dtype, seed=7)
-    out = Kernels.reference().paged_attention(q, cache, build(case, tables), SCALE, case.window)
+    out = attend(q, cache, tables, case)
     assert_close(out, attend_by_hand(q, cache, tables, case), dtype)
 
 
@@ -86,11 +89,10 @@ def test_a_decoding_row_keeps_its_bits_among_others(dtype: torch.dtype) -> None:
     case = Case("decode", (1,) * 5, (150, 3, 100, 161, 17), heads=(9, 3, 64), block_size=16)
     cache, tables = make_cache(case, dtype)
     q = randn(5, 9, 64, dtype=dtype, seed=7)
-    kernels = Kernels.reference()
-    together = kernels.paged_attention(q, cache, build(case, tables), 1 / math.sqrt(64), None)
+    together = attend(q, cache, tables, case, 1 / math.sqrt(64))
     for row, length in enumerate(case.context_lens):
         alone = Case("alone", (1,), (length,), case.heads, case.block_size)
-        out = kernels.paged_attention(q[row : row + 1], cache, build(alone, [tables[row]]), 1 / math.sqrt(64), None)
+        out = attend(q[row : row + 1], cache, [tables[row]], alone, 1 / math.sqrt(64))
         assert torch.equal(out[0], together[row])
 
 

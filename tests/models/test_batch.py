@@ -7,6 +7,7 @@ import pytest
 import torch
 from paged_rows import PagedRows
 
+from penstock_kernels import Kernels
 from penstock_models.batch import pack_batch
 from penstock_models.decoder import Decoder
 from penstock_models.loader import LoadedModel
@@ -24,6 +25,7 @@ def test_positions_slots_and_rows(llama: LoadedModel) -> None:
         llama.spec,
         4,
         CPU,
+        Kernels.reference(),
     )
     assert batch.token_ids.tolist() == [10, 20, 21, 22, 30]
     assert batch.positions.tolist() == [5, 2, 3, 4, 0]
@@ -43,17 +45,17 @@ def test_positions_slots_and_rows(llama: LoadedModel) -> None:
 )
 def test_contradictions(llama: LoadedModel, query_lens: Any, context_lens: Any, tables: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        pack_batch(np.array([1, 2]), query_lens, context_lens, tables, [0], llama.spec, 4, CPU)
+        pack_batch(np.array([1, 2]), query_lens, context_lens, tables, [0], llama.spec, 4, CPU, Kernels.reference())
 
 
 def test_logits_only_for_the_rows_asked_for(llama: LoadedModel) -> None:
     rows = PagedRows(llama.decoder)
     everything = rows.feed({0: list(range(20))})[0]
-    again = pack_batch(np.arange(20), [20], [20], [rows.tables[0]], [3, 19, 3], llama.spec, 4, CPU)
+    again = pack_batch(np.arange(20), [20], [20], [rows.tables[0]], [3, 19, 3], llama.spec, 4, CPU, Kernels.reference())
     some = llama.decoder.forward(again, rows.cache)
     assert some.is_contiguous() and some.dtype == torch.float32
     torch.testing.assert_close(some, everything[[3, 19, 3]], atol=1e-4, rtol=0)
-    none = pack_batch(np.arange(20), [20], [20], [rows.tables[0]], [], llama.spec, 4, CPU)
+    none = pack_batch(np.arange(20), [20], [20], [rows.tables[0]], [], llama.spec, 4, CPU, Kernels.reference())
     assert llama.decoder.forward(none, rows.cache).shape == (0, llama.spec.vocab_size)
 
 

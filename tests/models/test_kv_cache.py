@@ -10,10 +10,11 @@ from penstock_models.loader import LoadedModel
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8, torch.float8_e4m3fn])
 def test_bytes_per_block(llama: LoadedModel, dtype: torch.dtype) -> None:
     cache = KVCache(llama.spec, num_blocks=7, block_size=5, dtype=dtype, device=CPU)
-    assert KVCache.bytes_per_block(llama.spec, 5, dtype) * 7 == cache.storage.nbytes
+    num_bytes = cache.storage.nbytes + (0 if cache.scales is None else cache.scales.nbytes)
+    assert KVCache.bytes_per_block(llama.spec, 5, dtype) * 7 == num_bytes
 
 
 def test_copies_read_before_they_write(llama: LoadedModel) -> None:
@@ -22,7 +23,7 @@ def test_copies_read_before_they_write(llama: LoadedModel) -> None:
     cache.copy_blocks([(0, 1), (1, 0), (2, 4)])
     cache.copy_blocks([])
     for layer in cache.layers:
-        blocks = layer.view(6, 4, *layer.shape[1:])
+        blocks = layer.values.view(6, 4, *layer.values.shape[1:])
         assert blocks[:, 0, 0, 0, 0].tolist() == [1, 0, 2, 3, 2, 5]
         assert (blocks == blocks[:, :1, :1, :1, :1]).all()
 

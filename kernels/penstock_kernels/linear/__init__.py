@@ -1,14 +1,20 @@
 """y = x W^T + b, in two halves: a weight is packed once at load time, then applied many times.
 
 Packing puts the weight into the order that the matrix unit reads, and decides then, not per call, which routine will
-apply it.
+apply it. What follows the product in an MLP, or is added to the residual stream, is part of the op:
+
+    y  = x W^T + b
+    y <- f(y)                                       (only with an activation)
+    y <- f(gate) * up, where y = [gate, up]         (only with a gated one; Shazeer 2020, "GLU Variants")
+    residual <- residual + y                        (only with a residual, in place)
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
+
+from penstock_kernels.activation import Activation
 
 
 class NotInvariant(Exception):
@@ -16,11 +22,23 @@ class NotInvariant(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class MlpActivation:
+    """What an MLP puts after its first product: f, or f(gate) * up, where the outputs are gate, then up."""
+
+    function: Activation
+    is_gated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PackedLinear:
-    """A weight ready to be applied. Only the table of kernels that packed it can apply it."""
+    """A weight ready to be applied. Only the table of kernels that packed it can apply it.
+
+    weight: what holds it, or the larger part of it. form: whatever else its table needs to apply it.
+    shape: (outputs, inputs).
+    """
 
     weight: Tensor
-    apply: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    form: Any
     shape: tuple[int, int]
 
 
@@ -40,11 +58,23 @@ class Linear(Protocol):
     Args:
         x: [tokens, inputs], contiguous, dtype of the weight, any number of tokens. Not modified.
         bias: [outputs], dtype of the weight.
+        activation: of the outputs. Gated ones are half as many.
+        residual: [tokens, outputs after the activation], contiguous, dtype of x; must not alias x. Receives the sum.
 
     Returns:
-        A new contiguous tensor [tokens, outputs] of the dtype of x.
+        A contiguous tensor [tokens, outputs after the activation] of the dtype of x: the residual if one is given, else
+        a new one.
 
-    Accuracy: products are accumulated in float32, in an order that may depend on the number of tokens.
+    Accuracy: products are accumulated in float32, in an order that may depend on the number of tokens. Each of the
+    steps may round to the dtype of x.
     """
 
-    def __call__(self, x: Tensor, packed: PackedLinear, bias: Tensor | None) -> Tensor: ...
+    def __call__(
+        self,
+        x: Tensor,
+        packed: PackedLinear,
+        bias: Tensor | None = None,
+        *,
+        activation: MlpActivation | None = None,
+        residual: Tensor | None = None,
+    ) -> Tensor: ...

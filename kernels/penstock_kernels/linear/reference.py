@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from penstock_kernels.linear import NotInvariant, PackedLinear
+from penstock_kernels.activation.reference import activate, gated_activate
+from penstock_kernels.linear import MlpActivation, NotInvariant, PackedLinear
 
 # oneDNN splits the sum over inputs by the number of rows. Up to 32 it does so in one way for common shapes (256 to 8192
 # inputs and outputs were tried); at 33 rows a 576 x 3072 weight already gives other bits.
@@ -40,9 +41,20 @@ def pack_linear_invariant(weight: Tensor) -> PackedLinear:
     return PackedLinear(torch.ops.mkldnn._reorder_linear_weight(weight), routine, shape)
 
 
-def linear(x: Tensor, packed: PackedLinear, bias: Tensor | None) -> Tensor:
+def linear(
+    x: Tensor,
+    packed: PackedLinear,
+    bias: Tensor | None = None,
+    *,
+    activation: MlpActivation | None = None,
+    residual: Tensor | None = None,
+) -> Tensor:
     """See `Linear`."""
-    return packed.apply(x, packed.weight, bias)
+    apply: Apply = packed.form
+    y = apply(x, packed.weight, bias)
+    if activation is not None:
+        y = (gated_activate if activation.is_gated else activate)(y, activation.function)
+    return y if residual is None else residual.add_(y)
 
 
 def _prepacking_pays(weight: Tensor) -> bool:

@@ -1,17 +1,11 @@
-"""`AttentionBatch`: where the keys of each sequence of a step lie, and the plan of how to attend, for all layers.
+"""`AttentionBatch`: how many tokens and keys each sequence of a step has, and in which blocks; on the host."""
 
-Built once per step on the host, in numpy; no layer recomputes any of it.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-
-from penstock_kernels.paged_attention.plan import AttentionGroup, plan_groups, round_up
 
 IntArray = NDArray[np.int64]
 
@@ -22,15 +16,13 @@ class AttentionBatch:
 
     query_lens: [S] new tokens of each, at least 1.
     context_lens: [S] keys visible to the last new token of each, itself included.
-    block_tables: [S, columns] block ids; entries past the context mean nothing.
-    groups: for each window among the model's layers, how the reference attends.
+    block_tables: [S, columns] block ids, 0 where a sequence has no more; entries past the context mean nothing.
     """
 
     query_lens: IntArray
     context_lens: IntArray
     block_tables: IntArray
     block_size: int
-    groups: Mapping[int | None, tuple[AttentionGroup, ...]]
 
     @classmethod
     def build(
@@ -40,16 +32,11 @@ class AttentionBatch:
         block_tables: Sequence[Sequence[int]],
         *,
         block_size: int,
-        windows: Iterable[int | None],
-        queries_per_key: int,
-        device: torch.device,
     ) -> "AttentionBatch":
-        """Plan a step.
+        """Put a step's sequences together.
 
         Args:
             block_tables: at least ceil(context_len / block_size) block ids for each sequence; more are allowed.
-            windows: the distinct windows of the model's layers.
-            queries_per_key: query heads that share a key head.
 
         Raises:
             ValueError: a sequence has no new token, fewer keys than new tokens, or too few blocks.
@@ -66,13 +53,7 @@ class AttentionBatch:
                 f"sequence {row} has {queries[row]} new tokens, {contexts[row]} keys"
                 f" and {lengths[row]} blocks of {block_size}"
             )
-        num_columns = -(-round_up(int(contexts.max())) // block_size)
-        tables = _padded(block_tables, lengths, num_columns)
-        key_slots = (tables[:, :num_columns, None] * block_size + np.arange(block_size)).reshape(len(tables), -1)
-        groups = {
-            window: plan_groups(queries, contexts, key_slots, window, queries_per_key, device) for window in windows
-        }
-        return cls(queries, contexts, tables, block_size, groups)
+        return cls(queries, contexts, _padded(block_tables, lengths), block_size)
 
     def positions(self) -> IntArray:
         """The position of every new token, sequence after sequence."""
@@ -88,9 +69,9 @@ class AttentionBatch:
         return blocks * self.block_size + positions % self.block_size
 
 
-def _padded(block_tables: Sequence[Sequence[int]], lengths: IntArray, num_columns: int) -> IntArray:
-    """The tables as one array, at least `num_columns` wide, 0 where a table has ended."""
-    padded = np.zeros((len(lengths), max(int(lengths.max()), num_columns)), dtype=np.int64)
+def _padded(block_tables: Sequence[Sequence[int]], lengths: IntArray) -> IntArray:
+    """The tables as one array, 0 where a table has ended."""
+    padded = np.zeros((len(lengths), int(lengths.max())), dtype=np.int64)
     filled = np.arange(padded.shape[1]) < lengths[:, None]
     padded[filled] = np.fromiter(chain.from_iterable(block_tables), dtype=np.int64, count=int(lengths.sum()))
     return padded

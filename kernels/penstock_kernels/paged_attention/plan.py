@@ -4,13 +4,16 @@ Sequences with equally many new tokens are attended together, their keys padded 
 repeats the slot of the sequence's own last key and is masked out, so that nothing of a neighbour is ever read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from penstock_kernels.paged_attention import AttentionPlan, AttentionShape
+from penstock_kernels.paged_attention.batch import AttentionBatch
 
 IntArray = NDArray[np.int64]
 
@@ -48,6 +51,29 @@ class AttentionGroup:
     tokens: Tensor | None
     slots: Tensor
     mask: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedPlan(AttentionPlan):
+    """The calls of a layer, by its window."""
+
+    groups: Mapping[int | None, tuple[AttentionGroup, ...]]
+
+
+def plan_attention(batch: AttentionBatch, shape: AttentionShape, device: torch.device) -> GroupedPlan:
+    """See `PlanAttention`."""
+    # Wide enough for the longest context rounded up; what is past a row's own blocks is masked out.
+    num_columns = -(-round_up(int(batch.context_lens.max())) // batch.block_size)
+    tables = batch.block_tables[:, :num_columns]
+    tables = np.pad(tables, ((0, 0), (0, num_columns - tables.shape[1])))
+    key_slots = (tables[:, :, None] * batch.block_size + np.arange(batch.block_size)).reshape(len(tables), -1)
+    queries_per_key = shape.num_heads // shape.num_kv_heads
+    return GroupedPlan(
+        {
+            window: plan_groups(batch.query_lens, batch.context_lens, key_slots, window, queries_per_key, device)
+            for window in shape.windows
+        }
+    )
 
 
 def plan_groups(
