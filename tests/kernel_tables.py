@@ -23,3 +23,15 @@ def skip_if_wrong_when_interpreted(name: str, dtype: torch.dtype) -> None:
     """For ops that multiply matrices: Triton's interpreter has `tl.dot` wrong for bfloat16 (3.6 to 3.9)."""
     if IS_INTERPRETED and name != "reference" and dtype == torch.bfloat16:
         pytest.skip("Triton's interpreter multiplies bfloat16 matrices wrongly; a GPU does not")
+
+
+def truncates(name: str, dtype: torch.dtype) -> bool:
+    """Whether float32 becomes `dtype` by truncation: so the interpreter makes bfloat16. A GPU rounds to the nearest."""
+    return IS_INTERPRETED and name != "reference" and dtype == torch.bfloat16
+
+
+def tables_of(*ops: str) -> tuple[str, ...]:
+    """`TABLES` without those that hold the same functions as one before them for these fields of `Kernels`."""
+    functions = {name: tuple(getattr(table(name), op) for op in ops) for name in reversed(TABLES)}
+    first_with = {held: name for name, held in functions.items()}
+    return tuple(name for name in TABLES if first_with[functions[name]] == name)

@@ -18,6 +18,7 @@ class Configuration:
     types: of each run-time argument, as Triton writes them: "*bf16", "*i32", "fp32", "i32".
     constants: values of the `tl.constexpr` arguments.
     aligned: pointers and integers that the launcher's arguments make multiples of 16 (bytes, or the value).
+    options: further options of the launch, such as {"enable_fp_fusion": False}.
     spill_free: whether a spilled register is a fault here; `why_spills` says why not where it is not obvious.
     """
 
@@ -29,5 +30,6 @@ class Configuration:
     num_warps: int
     num_stages: int
     aligned: frozenset[str] = field(default_factory=frozenset)
+    options: Mapping[str, Any] = field(default_factory=dict)
     spill_free: bool = True
     why_spills: str = ""

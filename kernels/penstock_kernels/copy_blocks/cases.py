@@ -1,7 +1,9 @@
-"""((num_layers, num_blocks, ...), pairs): none in common, a chain, a swap."""
+"""((num_layers, num_blocks, ...), pairs): none in common, a chain, a swap, blocks of 5 and of 1536 elements."""
 
 CASES = (
     ((3, 6, 4, 2, 3, 8), ((0, 1), (2, 5))),
     ((1, 5, 16, 2, 1, 20), ((0, 1), (1, 2), (2, 3))),
     ((2, 4, 1, 2, 2, 2), ((3, 0), (0, 3))),
+    ((2, 4, 5), ((1, 2), (2, 0))),
+    ((2, 3, 16, 2, 2, 24), ((1, 2), (2, 0), (0, 1))),
 )

@@ -19,7 +19,7 @@ class LayerNorm(Protocol):
         weight: [size], dtype of x.
         bias: [size], dtype of x.
         eps: added to the variance, in float32.
-        residual: shape and dtype of x, must not alias it. Receives residual + x, rounded to its dtype.
+        residual: contiguous, shape and dtype of x, must not alias it. Receives residual + x, rounded to its dtype.
 
     Returns:
         A new contiguous tensor of the shape and dtype of x.

@@ -49,7 +49,7 @@ class QkvPrepare(Protocol):
         qkv: [tokens, num_heads + 2 * num_kv_heads, head_size], contiguous: query heads, key heads, value heads. The
             caller gives it up: it may be overwritten.
         cache: of this layer; must not alias qkv. Its values have the dtype of qkv, or are quantised.
-        slot_mapping: [tokens] int64, no slot twice.
+        slot_mapping: [tokens] int64, no slot twice whose content anyone will read.
         bias: [(num_heads + 2 * num_kv_heads) * head_size] of the dtype of qkv, or None.
         norms, angles: or None.
 

@@ -18,7 +18,7 @@ class RmsNorm(Protocol):
         x: [..., size], any float dtype, any strides. Not modified, even when a residual is given.
         weight: [size], dtype of x.
         eps: added to the mean square, in float32.
-        residual: shape and dtype of x, must not alias it. Receives residual + x, rounded to its dtype.
+        residual: contiguous, shape and dtype of x, must not alias it. Receives residual + x, rounded to its dtype.
 
     Returns:
         A new contiguous tensor of the shape and dtype of x.
