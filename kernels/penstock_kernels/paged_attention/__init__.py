@@ -18,6 +18,7 @@ h // (num_heads / num_kv_heads) (grouped queries, Ainslie et al. 2023).
 Attention is planned once a step and applied in every layer, as a weight is packed once and applied many times.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,7 +27,7 @@ import torch
 from torch import Tensor
 
 from penstock_kernels.layer_cache import LayerCache
-from penstock_kernels.paged_attention.batch import AttentionBatch
+from penstock_kernels.paged_attention.batch import AttentionBatch, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,50 @@ class PlanAttention(Protocol):
     """Plans a step for all layers, and puts on the device what they will read."""
 
     def __call__(self, batch: AttentionBatch, shape: AttentionShape, device: torch.device) -> AttentionPlan: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingRows:
+    """Steps in which every row has one new token, as tensors that stay where they are while what they hold changes.
+
+    context_lens: [rows] int32, the keys of each row, its new token included. 0 makes a row padding: nothing is read for
+        it, and what comes out for it means nothing.
+    table_rows: [rows] int32, which row of `block_tables` is this row's.
+    block_tables: [any, columns] int32, block ids; entries past a context mean nothing.
+    """
+
+    context_lens: Tensor
+    table_rows: Tensor
+    block_tables: Tensor
+    block_size: int
+
+
+class DecodingPlan(AttentionPlan, ABC):
+    """A plan that is made once and brought up to date before each step, for CUDA graphs."""
+
+    @abstractmethod
+    def refresh(self) -> None:
+        """Plan anew from what the tensors of the rows hold now.
+
+        In the fused tables this only launches kernels, of a grid that depends on no length: it can be captured, before
+        the first layer, in the graph that attends by this plan. The reference reads the lengths on the host.
+        """
+
+    @abstractmethod
+    def first(self, num_rows: int) -> "DecodingPlan":
+        """The plan of the first rows alone, for a graph of a smaller batch. It shares the workspace of this plan: only
+        one of them may be between its `refresh` and its last layer."""
+
+    @abstractmethod
+    def can_hold(self, context_lens: IntArray) -> bool:
+        """Whether the workspace is large enough for these lengths (on the host, [rows]). If not, plan with
+        `plan_attention`: a step that does not fit corrupts no memory, but its results mean nothing."""
+
+
+class PlanDecoding(Protocol):
+    """Makes a plan over these rows for contexts of at most `max_context` keys. It is to be refreshed before use."""
+
+    def __call__(self, rows: DecodingRows, shape: AttentionShape, max_context: int) -> DecodingPlan: ...
 
 
 class PagedAttention(Protocol):

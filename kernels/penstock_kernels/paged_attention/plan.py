@@ -12,10 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from penstock_kernels.paged_attention import AttentionPlan, AttentionShape
-from penstock_kernels.paged_attention.batch import AttentionBatch
-
-IntArray = NDArray[np.int64]
+from penstock_kernels.paged_attention import AttentionPlan, AttentionShape, DecodingPlan, DecodingRows
+from penstock_kernels.paged_attention.batch import AttentionBatch, IntArray
 
 # Keys begin and end at absolute multiples of this, the depth of a bf16 matrix tile (two vector registers of float32). A
 # query's sums are then formed in the same order whatever its neighbours' lengths are and wherever its chunk begins: in
@@ -58,6 +56,46 @@ class GroupedPlan(AttentionPlan):
     """The calls of a layer, by its window."""
 
     groups: Mapping[int | None, tuple[AttentionGroup, ...]]
+
+
+class GroupedDecodingPlan(DecodingPlan):
+    """Reads the lengths on the host and groups the rows as if they had just arrived. Padding attends one key."""
+
+    def __init__(self, rows: DecodingRows, shape: AttentionShape) -> None:
+        self._rows = rows
+        self._shape = shape
+        self.grouped: GroupedPlan | None = None
+
+    def refresh(self) -> None:
+        """See `DecodingPlan.refresh`."""
+        context_lens = np.maximum(self._rows.context_lens.cpu().numpy().astype(np.int64), 1)
+        # Two steps: the columns that no context reaches may be many, and stay on the device.
+        columns = -(-int(context_lens.max()) // self._rows.block_size)
+        tables = self._rows.block_tables[:, :columns].index_select(0, self._rows.table_rows)
+        batch = AttentionBatch(
+            query_lens=np.ones_like(context_lens),
+            context_lens=context_lens,
+            block_tables=tables.cpu().numpy().astype(np.int64),
+            block_size=self._rows.block_size,
+        )
+        self.grouped = plan_attention(batch, self._shape, self._rows.context_lens.device)
+
+    def first(self, num_rows: int) -> "GroupedDecodingPlan":
+        """See `DecodingPlan.first`."""
+        rows = self._rows
+        return GroupedDecodingPlan(
+            DecodingRows(rows.context_lens[:num_rows], rows.table_rows[:num_rows], rows.block_tables, rows.block_size),
+            self._shape,
+        )
+
+    def can_hold(self, context_lens: IntArray) -> bool:
+        """Always: there is no workspace."""
+        return True
+
+
+def plan_decoding(rows: DecodingRows, shape: AttentionShape, max_context: int) -> GroupedDecodingPlan:
+    """See `PlanDecoding`."""
+    return GroupedDecodingPlan(rows, shape)
 
 
 def plan_attention(batch: AttentionBatch, shape: AttentionShape, device: torch.device) -> GroupedPlan:

@@ -6,11 +6,20 @@ from torch import Tensor
 
 from penstock_kernels.layer_cache import LayerCache
 from penstock_kernels.paged_attention import AttentionPlan, AttentionRule
-from penstock_kernels.paged_attention.plan import MAX_SHARED_QUERY_LEN, MIN_QUERIES, AttentionGroup, GroupedPlan
+from penstock_kernels.paged_attention.plan import (
+    MAX_SHARED_QUERY_LEN,
+    MIN_QUERIES,
+    AttentionGroup,
+    GroupedDecodingPlan,
+    GroupedPlan,
+)
 
 
 def paged_attention(q: Tensor, cache: LayerCache, plan: AttentionPlan, rule: AttentionRule) -> Tensor:
     """See `PagedAttention`."""
+    if isinstance(plan, GroupedDecodingPlan):
+        assert plan.grouped is not None, "a plan for decoding is refreshed before it is used"
+        plan = plan.grouped
     assert isinstance(plan, GroupedPlan), "planned by another table of kernels"
     groups = plan.groups[rule.window]
     if groups[0].tokens is None:
