@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from penstock_kernels.activation import Activation
+from penstock_kernels.linear.quantised import QuantisedType
 
 
 class NotInvariant(Exception):
@@ -50,6 +51,19 @@ class PackLinear(Protocol):
     """
 
     def __call__(self, weight: Tensor) -> PackedLinear: ...
+
+
+class PackQuantised(Protocol):
+    """Packs a weight [outputs, inputs], contiguous, any float dtype, in fewer bits: see `quantised`.
+
+    The weight is rounded once, here; products are those of the rounded weight. The result shares no memory with the
+    tensor given.
+
+    Raises:
+        NotInvariant: the table is invariant, and no routine of this machine is so for this type.
+    """
+
+    def __call__(self, type: QuantisedType, weight: Tensor) -> PackedLinear: ...
 
 
 class Linear(Protocol):

@@ -1,7 +1,7 @@
 """Linear layers in torch: oneDNN's prepacked bf16 product where the CPU has bf16 instructions, else `F.linear`."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from penstock_kernels.activation.reference import activate, gated_activate
 from penstock_kernels.linear import MlpActivation, NotInvariant, PackedLinear
+from penstock_kernels.linear.quantised import QuantisedType, QuantisedWeight, dequantise, quantise
 
 # oneDNN splits the sum over inputs by the number of rows. Up to 32 it does so in one way for common shapes (256 to 8192
 # inputs and outputs were tried); at 33 rows a 576 x 3072 weight already gives other bits.
@@ -41,6 +42,20 @@ def pack_linear_invariant(weight: Tensor) -> PackedLinear:
     return PackedLinear(torch.ops.mkldnn._reorder_linear_weight(weight), routine, shape)
 
 
+def pack_quantised(type: QuantisedType, weight: Tensor) -> PackedLinear:
+    """See `PackQuantised`."""
+    quantised = quantise(weight, type)
+    if type == "int8" and _int8_is_right(weight):
+        scales = quantised.scales.to(weight.dtype)
+        return PackedLinear(quantised.values, partial(_apply_int8, scales), quantised.shape)
+    return PackedLinear(quantised.values, partial(_apply_dequantised, quantised), quantised.shape)
+
+
+def pack_quantised_invariant(type: QuantisedType, weight: Tensor) -> PackedLinear:
+    """None is known: unpacked, the products are those of plain weights, which here are not invariant in every type."""
+    raise NotInvariant(f"{type} weights on {weight.device.type}")
+
+
 def linear(
     x: Tensor,
     packed: PackedLinear,
@@ -68,6 +83,28 @@ def _prepacking_pays(weight: Tensor) -> bool:
         and torch._C._has_mkldnn
         and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     )
+
+
+def _int8_is_right(weight: Tensor) -> bool:
+    """Whether torch's own product with int8 weights may be used.
+
+    It reads in runs of 16 or 32 inputs and past the end of a row that is no multiple: wrong results or a crash
+    (torch 2.13, 33 x 40, bf16). In float32 it has no fast path.
+    """
+    return weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and weight.shape[1] % 32 == 0
+
+
+def _apply_int8(scales: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """8192 x 2048, one thread with AMX, 1, 16 and 64 rows: 0.8, 4.2, 23 ms; unpacked 20, 29, 34; bf16 2.0, 2.8, 6.9."""
+    if x.shape[0] <= 64:
+        y: Tensor = torch._weight_int8pack_mm(x, weight, scales)
+    else:
+        y = F.linear(x, weight.to(x.dtype)).mul_(scales)  # int8 is exact in every float type
+    return y if bias is None else y.add_(bias)
+
+
+def _apply_dequantised(quantised: QuantisedWeight, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.linear(x, dequantise(quantised, x.dtype), bias)
 
 
 @cache  # which routine oneDNN takes depends on the shape and not on the weights, and layers repeat few shapes
