@@ -3,11 +3,20 @@
 import os
 import signal
 
+import pytest
 import torch
 
 # Without a GPU, Triton's kernels run under its interpreter. It decides when a kernel is defined, so this comes first.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where a GPU is, the engine takes it, with fused kernels, and so do all tests of it but those marked `cpu`."""
+    if torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("cpu") is not None:
+                item.add_marker(pytest.mark.skip(reason="tells what holds on a CPU, and here is a GPU"))
 
 
 def pytest_configure() -> None:

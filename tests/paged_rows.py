@@ -14,11 +14,17 @@ from penstock_models.kv_cache import KVCache
 class PagedRows:
     """Sequences of one decoder, by number. Blocks are handed out in random order and never returned."""
 
-    def __init__(self, decoder: Decoder, *, num_blocks: int = 128, block_size: int = 4) -> None:
+    def __init__(
+        self, decoder: Decoder, *, num_blocks: int = 128, block_size: int = 4, kv_dtype: torch.dtype | None = None
+    ) -> None:
+        """`kv_dtype`: of the cache; the decoder's own if None."""
         self.decoder = decoder
-        self.cache = KVCache(decoder.spec, num_blocks, block_size, decoder.dtype, decoder.device, decoder.kernels)
+        dtype = kv_dtype or decoder.dtype
+        self.cache = KVCache(decoder.spec, num_blocks, block_size, dtype, decoder.device, decoder.kernels)
         # What no one wrote must not matter: a NaN that leaks through shows in every later logit.
-        self.cache.storage.fill_(float("nan"))
+        self.cache.storage.fill_(127 if dtype == torch.int8 else float("nan"))
+        if self.cache.scales is not None:
+            self.cache.scales.fill_(float("nan"))
         self.tables: dict[int, list[int]] = {}
         self.lengths: dict[int, int] = {}
         self._free = np.random.default_rng(0).permutation(num_blocks).tolist()
@@ -54,6 +60,11 @@ class PagedRows:
         if self.lengths[parent] % block_size:
             self.tables[child][-1] = self._free.pop()
             self.cache.copy_blocks([(self.tables[parent][-1], self.tables[child][-1])])
+
+    def share(self, parent: int, child: int, num_blocks: int) -> None:
+        """Let `child` begin with the parent's first blocks, as a prefix hit does."""
+        self.tables[child] = self.tables[parent][:num_blocks]
+        self.lengths[child] = num_blocks * self.cache.block_size
 
     def greedy(self, prompts: Mapping[int, Sequence[int]], num_tokens: int) -> dict[int, list[int]]:
         """Greedy answers of all rows, decoded in one batch."""
