@@ -11,7 +11,7 @@ from penstock_decoding.contract import BranchContract, check_draw, check_max_liv
 from penstock_decoding.draws import Draw
 from penstock_decoding.errors import DecodingFault, NoAnswer
 from penstock_decoding.params import Step
-from penstock_decoding.strategy import Branches, Drawn, Live, StopRule, Strategy
+from penstock_decoding.strategy import Branches, Drawn, GoesOn, Live, StopRule, Strategy
 
 _log = logging.getLogger(__name__)
 
@@ -34,9 +34,18 @@ class GuardedStrategy:
         except Exception as error:
             raise self._fault(error) from error
         self._contract: BranchContract | None = None
+        # A plug-in's draws and branches are looked at in every step. A class says it for itself: one that is derived
+        # from a class that does may advance in its own way.
+        is_believed = "going_on" in vars(type(self._strategy)) and not catalogue.is_plugin("strategy", step.name)
+        self._going_on = self._strategy if is_believed and isinstance(self._strategy, GoesOn) else None
         if catalogue.is_plugin("strategy", step.name):
             check_max_live(self._called, self.max_live)
             self._contract = BranchContract(self._called, step.params.n, self.max_live, vocab_size)
+
+    @property
+    def going_on(self) -> tuple[int, ...] | None:
+        """See `GoesOn`."""
+        return None if self._going_on is None else self._going_on.going_on
 
     def draw(self, live: Live, stop: StopRule) -> Draw:
         """What to draw for each of the live rows.

@@ -9,7 +9,7 @@ A processor that raises while it follows a fork or a rollback has lost that sequ
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +23,7 @@ from penstock_decoding.errors import DecodingFault, PluginError
 from penstock_decoding.grammar.vocabulary import Vocabulary
 from penstock_decoding.params import Step
 from penstock_decoding.processor import Ask, Plan, Prepares, Processor, Row, Stateful, WorksAhead
+from penstock_kernels import Kernels
 
 _log = logging.getLogger(__name__)
 
@@ -57,12 +58,16 @@ class _Member:
 class ProcessorSet:
     """Runs stages, and keeps what the processors remember in step with the sequences."""
 
-    def __init__(self, catalogue: Catalogue, vocabulary: Vocabulary | None = None) -> None:
-        """
+    def __init__(
+        self, catalogue: Catalogue, vocabulary: Vocabulary | None = None, kernels: Kernels | None = None
+    ) -> None:
+        """`vocabulary`, `kernels`: given to the processors that say that they need them.
+
         Raises:
             PluginError: a plug-in could not be made.
         """
-        self._members = {name: _member(name, catalogue, vocabulary) for name in catalogue.processors}
+        given = {"needs_vocabulary": vocabulary, "needs_kernels": kernels}
+        self._members = {name: _member(name, catalogue, given) for name in catalogue.processors}
         self._stateful = [
             (member, member.processor) for member in self._members.values() if isinstance(member.processor, Stateful)
         ]
@@ -166,13 +171,12 @@ class ProcessorSet:
                 member.met.discard(slot)
 
 
-def _member(name: str, catalogue: Catalogue, vocabulary: Vocabulary | None) -> _Member:
+def _member(name: str, catalogue: Catalogue, given: Mapping[str, object]) -> _Member:
     called, is_plugin = catalogue.called("processor", name), catalogue.is_plugin("processor", name)
     try:
         make = catalogue.processors[name]
-        needs_vocabulary = getattr(make, "needs_vocabulary", False)
-        processor = make(vocabulary) if needs_vocabulary else make()  # type: ignore[call-arg]  # it says so itself
-        return _Member(called, processor, is_plugin)
+        needed = [value for needs, value in given.items() if getattr(make, needs, False)]
+        return _Member(called, make(*needed), is_plugin)  # it says itself what it takes
     except Exception as error:
         if not is_plugin:
             raise

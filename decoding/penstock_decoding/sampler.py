@@ -16,20 +16,29 @@ from penstock_decoding.catalogue import SHIPPED, Catalogue
 from penstock_decoding.chain import merge_chains
 from penstock_decoding.chain_trace import ChainTrace
 from penstock_decoding.draw_rows import draw_rows
+from penstock_decoding.fault_texts import MODEL_NOT_FINITE, not_finite, nothing_left
 from penstock_decoding.grammar.vocabulary import Vocabulary
 from penstock_decoding.params import Step
 from penstock_decoding.processor import Row
 from penstock_decoding.processor_set import Faults, ProcessorSet
 from penstock_decoding.row_logprobs import LogprobTable
 from penstock_decoding.sample_row import RowDraws, SampleRow
+from penstock_kernels import Kernels
 
 
 class Sampler:
     """Holds the processors, which remember sequences by slot; `fork`, `rollback` and `release` keep them in step."""
 
-    def __init__(self, catalogue: Catalogue = SHIPPED, vocabulary: Vocabulary | None = None) -> None:
-        """`vocabulary`: the bytes of the model's tokens, for the processors that need them."""
-        self._processors = ProcessorSet(catalogue, vocabulary)
+    def __init__(
+        self, catalogue: Catalogue = SHIPPED, vocabulary: Vocabulary | None = None, kernels: Kernels | None = None
+    ) -> None:
+        """
+        Args:
+            catalogue: the processors that chains name.
+            vocabulary: the bytes of the model's tokens, for the processors that need them.
+            kernels: for the processors that have a faster way with them, on a device that is not the host.
+        """
+        self._processors = ProcessorSet(catalogue, vocabulary, kernels)
 
     @torch.inference_mode()
     def sample(self, scores: Tensor, rows: Sequence[SampleRow]) -> list[RowDraws]:
@@ -50,7 +59,8 @@ class Sampler:
         if faults or not all(map(math.isfinite, peaks)):
             for i, peak in enumerate(peaks):
                 if not math.isfinite(peak) and not _can_be_empty(rows[i], peak):
-                    faults.setdefault(i, _why(rows[i], peak))
+                    told = nothing_left if peak == -math.inf else not_finite
+                    faults.setdefault(i, told(rows[i].chain))
             # NaN has no place in a cumulative sum: the search would end past the vocabulary and fail the whole batch.
             scores[torch.tensor(list(faults), dtype=torch.int64, device=scores.device)] = 0.0
         drawn = draw_rows(scores, rows)
@@ -110,15 +120,10 @@ def _model_faults(scores: Tensor, rows: Sequence[SampleRow]) -> Faults:
         return {}
     peaks = scores.amax(-1).tolist()
     return {
-        i: "the model gave scores that are not finite numbers"
+        i: MODEL_NOT_FINITE
         for i, (row, peak) in enumerate(zip(rows, peaks, strict=True))
         if row.chain and peak != -math.inf and not math.isfinite(peak)
     }
-
-
-def _why(row: SampleRow, peak: float) -> str:
-    who = ", ".join(step.name for step in row.chain) or "the model"
-    return f"{who} left no token to choose" if peak == -math.inf else f"{who} gave scores that are not finite numbers"
 
 
 def _asking(counts: Iterable[int | None]) -> dict[int, int]:

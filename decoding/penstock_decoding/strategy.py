@@ -5,7 +5,7 @@ returns: a live row with no branch is freed; its first branch is appended in pla
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,4 +115,19 @@ class Strategy(Protocol):
 
     def drop(self, choice: int) -> list[int]:
         """The caller no longer wants this answer: returns the live rows that end by it; unknown choices are ignored."""
+        ...
+
+
+@runtime_checkable
+class GoesOn(Protocol):
+    """A strategy whose rows may go on by themselves, each with the one token that it draws until its answer ends.
+
+    While they do, what a row draws next depends on no token, and so the next draw can be made before `advance` has seen
+    this one. A draw by which no answer ends need not be shown to `advance` at all. Each class has to say so for itself:
+    nothing is inherited.
+    """
+
+    @property
+    def going_on(self) -> tuple[int, ...] | None:
+        """For each live row the answer that its tokens belong to; None while it is not so."""
         ...

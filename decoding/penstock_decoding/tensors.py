@@ -20,6 +20,11 @@ def index_tensor(scores: "Tensor", values: Sequence[int] | NDArray[np.int64]) ->
     return scores[:0].long().new_tensor(values)
 
 
+def word_tensor(scores: "Tensor", values: NDArray[np.int32]) -> "Tensor":
+    """int32, of the shape of `values`, on the device of `scores`."""
+    return scores[:0].int().new_tensor(values)
+
+
 def bool_tensor(scores: "Tensor", values: NDArray[np.bool_]) -> "Tensor":
     """bool, of the shape of `values`, on the device of `scores`."""
     return scores[:0].bool().new_tensor(values)

@@ -25,11 +25,13 @@ from penstock_decoding.grammar.params import GrammarParams
 from penstock_decoding.grammar.progress import Mask, Progress
 from penstock_decoding.grammar.vocabulary import Vocabulary
 from penstock_decoding.processor import Ask
-from penstock_decoding.tensors import RowSelection, bool_tensor
+from penstock_decoding.tensors import RowSelection, bool_tensor, index_tensor, word_tensor
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
     from torch import Tensor
+
+    from penstock_kernels import Kernels
 
 MAX_WORKERS = 8
 
@@ -53,14 +55,17 @@ class _Answer:
 class Grammar:
     """Excludes what the grammar does not allow. Remembers each sequence's place in its grammar by slot.
 
-    Without a vocabulary, token i is the byte i.
+    Without a vocabulary, token i is the byte i. With kernels, masks reach the scores as bits, an eighth of a byte for
+    each token; without, the host unpacks them, which on a CPU is the faster way.
     """
 
     Params = GrammarParams
     needs_vocabulary = True
+    needs_kernels = True
 
-    def __init__(self, vocabulary: Vocabulary | None = None) -> None:
+    def __init__(self, vocabulary: Vocabulary | None = None, kernels: "Kernels | None" = None) -> None:
         vocabulary = Vocabulary.of_bytes() if vocabulary is None else vocabulary
+        self._kernels = kernels
         self._num_tokens = len(vocabulary.tokens)
         self._compiler = Compiler(vocabulary)
         # The model's own threads take all cores; what runs beside them should be little at a time.
@@ -102,7 +107,7 @@ class Grammar:
     def plan(self, asks: Sequence[Ask[GrammarParams]]) -> "GrammarPlan":
         for ask in asks:
             self.ahead(ask)
-        return GrammarPlan(asks, [self._mask(ask.row.slot) for ask in asks])
+        return GrammarPlan(asks, [self._mask(ask.row.slot) for ask in asks], self._kernels)
 
     def fork(self, source: int, target: int) -> None:
         answer = self._answers.get(source)
@@ -157,19 +162,30 @@ class Grammar:
 class GrammarPlan:
     """One mask a row."""
 
-    def __init__(self, asks: Sequence[Ask[GrammarParams]], masks: Sequence[Mask]) -> None:
-        self._rows = RowSelection([ask.row.index for ask in asks])
+    def __init__(
+        self, asks: Sequence[Ask[GrammarParams]], masks: Sequence[Mask], kernels: "Kernels | None" = None
+    ) -> None:
+        self._rows = [ask.row.index for ask in asks]
+        self._kernels = kernels
         self._packed = np.stack([mask.packed for mask in masks])
         for i, (ask, mask) in enumerate(zip(asks, masks, strict=True)):
             if mask.may_end:
                 _allow(self._packed[i], ask.row.stop_token_ids)
 
     def apply(self, scores: "Tensor") -> None:
+        if self._kernels is None:
+            self._apply_unpacked(scores)
+        else:
+            words = _fitted(self._packed, 32 * -(-self._packed.shape[1] // 4)).view(np.int32)
+            self._kernels.apply_bitmask(scores, word_tensor(scores, words), index_tensor(scores, self._rows))
+
+    def _apply_unpacked(self, scores: "Tensor") -> None:
         vocab_size = scores.shape[-1]
         excluded = np.unpackbits(~_fitted(self._packed, vocab_size), axis=1, bitorder="little")[:, :vocab_size]
-        values = self._rows.take(scores)
+        rows = RowSelection(self._rows)
+        values = rows.take(scores)
         values.masked_fill_(bool_tensor(scores, excluded.view(np.bool_)), float("-inf"))
-        self._rows.put(scores, values)
+        rows.put(scores, values)
 
 
 def _result(compiled: "Future[LLMatcher]") -> "LLMatcher":

@@ -16,6 +16,11 @@ class IndependentAnswers:
         self._open = list(range(n))
         self._is_forked = False
 
+    @property
+    def going_on(self) -> tuple[int, ...] | None:
+        """See `GoesOn`."""
+        return tuple(self._open) if self._is_forked else None
+
     def by_row(self) -> tuple[tuple[int, ...], ...]:
         """For each live row the answers it carries."""
         return tuple((choice,) for choice in self._open) if self._is_forked else (tuple(self._open),)

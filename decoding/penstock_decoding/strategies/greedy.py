@@ -30,6 +30,10 @@ class Greedy:
         self.max_live = params.n
         self._answers = IndependentAnswers(params.n)
 
+    @property
+    def going_on(self) -> tuple[int, ...] | None:
+        return self._answers.going_on
+
     def draw(self, live: Live, stop: StopRule) -> Best:
         return Best()
 

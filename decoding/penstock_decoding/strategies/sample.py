@@ -34,6 +34,10 @@ class Sample:
         self._is_contest = self.max_live > params.n
         self._answers = Contest(params.n, self.max_live) if self._is_contest else IndependentAnswers(params.n)
 
+    @property
+    def going_on(self) -> tuple[int, ...] | None:
+        return self._answers.going_on if isinstance(self._answers, IndependentAnswers) else None
+
     def draw(self, live: Live, stop: StopRule) -> Sampled:
         return Sampled(self._answers.by_row(), with_logprobs=self._is_contest)
 

@@ -14,6 +14,7 @@ import torch
 from decoding_rows import NEVER, apply_asks, distinct_scores, kept, make_row, same_bits, sample_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_tables import DEVICE, TABLES, table
 
 from penstock_decoding.errors import Busy, ParameterError
 from penstock_decoding.grammar import compiler, source
@@ -187,6 +188,18 @@ def test_rows_are_independent() -> None:
         assert (kept(alone)[0] <= kept(scores[row.index])).all()
     for untouched in (2, 4):
         assert same_bits(mixed[untouched], scores[untouched])
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("num_scores", [len(PIECES) - 3, len(PIECES), len(PIECES) + 40])
+def test_masks_as_bits(name: str, num_scores: int) -> None:
+    """Applied by the kernels, masks exclude what they do on the host, however wide the scores are."""
+    scores = distinct_scores(4, num_scores, seed=4)
+    rows = [make_row(i, output=[3], stop_token_ids=STOPS) for i in (3, 1)]
+    asks = [Ask(row, LANGUAGES[language][0]) for row, language in zip(rows, ("regex", "choice"), strict=True)]
+    masked = apply_asks(Grammar(VOCABULARY, table(name)), asks, scores.to(DEVICE)).cpu()
+    assert same_bits(masked, apply_asks(Grammar(VOCABULARY), asks, scores))
+    assert not same_bits(masked, scores)
 
 
 def test_working_ahead_changes_nothing() -> None:
