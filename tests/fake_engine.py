@@ -25,6 +25,7 @@ def fake_info(vocab_size: int, eos_token_ids: tuple[int, ...] = (), max_model_le
         dtype_reason="as asked",
         device="cpu",
         kernels="reference",
+        weights="float32",
         kv_cache_dtype="float32",
         max_model_len=max_model_len,
         block_size=16,
@@ -33,6 +34,8 @@ def fake_info(vocab_size: int, eos_token_ids: tuple[int, ...] = (), max_model_le
         max_batch_tokens=128,
         max_rows=8,
         max_queue=16,
+        overlap=False,
+        cuda_graphs=False,
         threads=1,
         load_seconds=0.1,
     )

@@ -10,6 +10,7 @@ DType = Literal["auto", "bfloat16", "float16", "float32"]
 Device = Literal["auto", "cpu", "cuda"]
 KernelChoice = Literal["auto", "reference", "fused"]
 KVDType = Literal["auto", "fp8", "int8"]
+WeightType = Literal["auto", "int8", "int4"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,9 @@ class EngineConfig:
     kernels: KernelChoice = field(
         default="auto", metadata={"help": "fused Triton kernels, or the reference in torch; auto: fused on a GPU"}
     )
+    weights: WeightType = field(
+        default="auto", metadata={"help": "type of the linear layers' weights: the model's, or fewer bits with scales"}
+    )
     max_model_len: int | None = field(default=None, metadata={"help": "most tokens of prompt and answer together"})
     kv_cache_memory: int | None = field(
         default=None, metadata={"help": "bytes for the KV cache, with a suffix like 512MiB or 4GiB"}
@@ -40,6 +44,12 @@ class EngineConfig:
     prefix_caching: bool = field(default=True, metadata={"help": "share the cached blocks of equal prompt starts"})
     batch_invariant: bool | None = field(
         default=None, metadata={"help": "an answer's bits do not depend on what shares its batch or cache"}
+    )
+    overlap: bool | None = field(
+        default=None, metadata={"help": "choose tokens on the device and look at them one step late"}
+    )
+    cuda_graphs: bool | None = field(
+        default=None, metadata={"help": "launch decoding steps as CUDA graphs, recorded at start"}
     )
     threads: int | None = field(default=None, metadata={"help": "CPU threads for the model"})
     plugin: tuple[str, ...] = field(
@@ -62,6 +72,7 @@ class EngineInfo:
     dtype_reason: str
     device: str
     kernels: str
+    weights: str
     kv_cache_dtype: str
     max_model_len: int
     block_size: int
@@ -70,6 +81,8 @@ class EngineInfo:
     max_batch_tokens: int
     max_rows: int
     max_queue: int
+    overlap: bool
+    cuda_graphs: bool
     threads: int
     load_seconds: float
 

@@ -1,7 +1,8 @@
 """`Engine`: requests in, tokens out, one step at a time. In process, synchronous, text-free.
 
-`Engine.step()` is the definition of the whole: schedule, forward, sample, advance, emit. One request can fail without
-touching another; an exception that leaves `step` means that the engine itself is broken.
+`Engine.step()` is the definition of the whole: schedule, forward, sample, advance, emit. A runner that can choose
+tokens itself is given the next step before this one's tokens are looked at, if it can do without: see `launches.py`.
+One request can fail without touching another; an exception that leaves `step` means that the engine itself is broken.
 """
 
 import secrets
@@ -24,13 +25,16 @@ from penstock_engine.blocks import BlockAllocator
 from penstock_engine.config import EngineStats
 from penstock_engine.errors import QueueFull, RequestFailed, RequestRefused
 from penstock_engine.group import Group
+from penstock_engine.launches import Flight, Launches
 from penstock_engine.limits import Limits, check_request
 from penstock_engine.outputs import StepOutput
 from penstock_engine.pace import Pace
 from penstock_engine.preparation import RETRY_SECONDS, Preparation
+from penstock_engine.record import told_going_on
 from penstock_engine.request import GenerationRequest
-from penstock_engine.runner import Runner
+from penstock_engine.runner import LaunchingRunner, Runner
 from penstock_engine.scheduler import Scheduler
+from penstock_kernels import Kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +55,20 @@ class Engine:
         prefix_caching: bool = True,
         catalogue: Catalogue = SHIPPED,
         vocabulary: Vocabulary | None = None,
+        kernels: Kernels | None = None,
     ) -> None:
-        """`vocabulary`: the bytes of the model's tokens; without it a processor that needs them is refused."""
+        """
+        Args:
+            runner: one that launches steps is given the next one before this one's tokens are looked at.
+            vocabulary: the bytes of the model's tokens; without it a processor that needs them is refused.
+            kernels: as for `Sampler`.
+        """
         self.limits = limits
         self.catalogue = catalogue
         self._runner = runner
         self._has_vocabulary = vocabulary is not None
-        self._sampler = Sampler(catalogue, None if vocabulary is None else vocabulary.resized(limits.vocab_size))
+        resized = None if vocabulary is None else vocabulary.resized(limits.vocab_size)
+        self._sampler = Sampler(catalogue, resized, kernels)
         self._ahead = Ahead(self._sampler)
         self._allocator = BlockAllocator(limits.num_blocks)
         self._scheduler = Scheduler(
@@ -66,6 +77,10 @@ class Engine:
             max_batch_tokens=limits.max_batch_tokens,
             max_rows=limits.max_rows,
         )
+        self._launches: Launches | None = None
+        if isinstance(runner, LaunchingRunner):
+            self._launches = Launches(runner, self._scheduler, self._rows_of)
+        self._flight: Flight | None = None
         self._prefix_caching = prefix_caching
         self._groups: dict[str, Group] = {}
         self._preparations: list[Preparation] = []
@@ -81,7 +96,7 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """Whether a step would have something to do."""
-        return bool(self._groups or self._failed_between_steps)
+        return bool(self._groups or self._failed_between_steps or self._flight)
 
     @property
     def stats(self) -> EngineStats:
@@ -158,7 +173,9 @@ class Engine:
         self._ahead.add(group)
 
     def abort(self, request_id: str, choice: int | None = None) -> bool:
-        """Stop one answer of a request, or all; its blocks are free when this returns. Unknown ids are ignored.
+        """Stop one answer of a request, or all. Unknown ids are ignored.
+
+        Its blocks are free when this returns, or, if a step that uses them is under way, when the next step does.
 
         Returns whether the request ended by it.
         """
@@ -177,8 +194,21 @@ class Engine:
         """One step for every request whose turn it is. Returns what each got, by request id."""
         started = time.perf_counter()
         failed, self._failed_between_steps = self._failed_between_steps, []
-        if not self._groups:
+        if not self._groups and self._flight is None:
             return [*failed]
+        under_way, self._flight = self._flight, self._launch()
+        if under_way is not None:
+            outputs = self._land(under_way)
+        elif self._flight is not None:
+            outputs = []  # what it gives comes out of the next call
+        else:
+            outputs = self._compute()
+        self._last_step_seconds = time.perf_counter() - started
+        self._total_step_seconds += self._last_step_seconds
+        return [*failed, *outputs]
+
+    def _compute(self) -> list[tuple[str, StepOutput | Failure]]:
+        """A whole step: schedule, forward, sample, advance."""
         batch = self._scheduler.schedule(self._ahead.still_late())
         if not batch.entries:
             self._ahead.wait()
@@ -193,14 +223,24 @@ class Engine:
         draws = [_draw(group) for group in groups]
         rows = self._sample_rows(groups, draws)
         drawn = self._sampler.sample(logits, rows) if rows else []
-        outputs = [
+        self._num_steps += 1
+        return [
             (group.request.id, self._advance(group, draw, drawn_rows))
             for draw, (group, drawn_rows) in zip(draws, _by_group(groups, drawn), strict=True)
         ]
+
+    def _launch(self) -> Flight | None:
+        """The next step, sent on its way before its tokens are needed, if that can be."""
+        return None if self._launches is None else self._launches.launch()
+
+    def _land(self, flight: Flight) -> list[tuple[str, StepOutput | Failure]]:
+        """The other half of a launched step: wait, advance."""
+        assert self._launches is not None, "a step was launched"
         self._num_steps += 1
-        self._last_step_seconds = time.perf_counter() - started
-        self._total_step_seconds += self._last_step_seconds
-        return [*failed, *outputs]
+        return [
+            (group.request.id, self._advance(group, None, drawn))
+            for group, drawn in self._launches.land(flight).items()
+        ]
 
     def check(self) -> None:
         """Prove that nothing leaked.
@@ -229,18 +269,26 @@ class Engine:
                 )
         return rows
 
-    def _advance(self, group: Group, draw: Draw | Failure, drawn: list[RowDraws]) -> StepOutput | Failure:
+    def _rows_of(self, group: Group) -> list[SampleRow]:
+        return self._sample_rows([group], [_draw(group)])
+
+    def _advance(self, group: Group, draw: Draw | Failure | None, drawn: list[RowDraws]) -> StepOutput | Failure:
         if isinstance(draw, Failure):
             return self._fail(group, draw.message)
         fault = next((row.fault for row in drawn if row.fault is not None), None)
         if fault is not None:
             return self._fail(group, fault)
+        choices = group.strategy.going_on
+        if choices is not None and group.watch is None:
+            tokens = [int(row.tokens[0]) for row in drawn]
+            if not _ends(group, tokens):
+                return self._go_on(group, choices, tokens, drawn)
         live = Live(len(group.rows), group.num_generated)
         try:
             branches = group.strategy.advance(live, _stacked(drawn), group.stop)
         except (NoAnswer, DecodingFault) as error:
             return self._fail(group, str(error))
-        tokens = group.record.tokens(branches, drawn)
+        told = group.record.tokens(branches, drawn)
         watched = None if group.watch is None else group.watch.step(branches, drawn)
         slots = [row.slot for row in group.rows]
         for source, target in self._scheduler.apply(group, branches):
@@ -248,7 +296,14 @@ class Engine:
         self._release(slots, group)
         self._ahead.begin(group)
         self._num_generated_tokens += len(branches.token)
-        return StepOutput(tokens, not group.rows, group.num_cached_tokens, watched)
+        return StepOutput(told, not group.rows, group.num_cached_tokens, watched)
+
+    def _go_on(self, group: Group, choices: tuple[int, ...], tokens: list[int], drawn: list[RowDraws]) -> StepOutput:
+        """What `_advance` comes to in nearly every step of nearly every request: a token for each row, and no end."""
+        self._scheduler.go_on(group, tokens)
+        self._ahead.begin(group)
+        self._num_generated_tokens += len(tokens)
+        return StepOutput(told_going_on(choices, tokens, drawn), False, group.num_cached_tokens)
 
     def _fail(self, group: Group, message: str) -> Failure:
         self._drop_rows(group, range(len(group.rows)))
@@ -267,6 +322,8 @@ class Engine:
         for slot in slots:
             if slot not in kept:
                 self._sampler.release(slot)
+                if self._launches is not None:
+                    self._launches.release(group, slot)
         if not group.rows:
             del self._groups[group.request.id]
             self._ahead.forget(group)
@@ -278,6 +335,14 @@ def _draw(group: Group) -> Draw | Failure:
         return group.strategy.draw(Live(len(group.rows), group.num_generated), group.stop)
     except DecodingFault as error:
         return Failure(str(error))
+
+
+def _ends(group: Group, tokens: list[int]) -> bool:
+    """Whether one of these tokens is the last of its answer: see `StopRule.finishes`."""
+    num_generated, stop = group.num_generated + 1, group.request.stop
+    if num_generated >= stop.max_tokens:
+        return True
+    return num_generated > stop.min_tokens and any(token in stop.token_ids for token in tokens)
 
 
 def _by_group(groups: list[Group], drawn: list[RowDraws]) -> list[tuple[Group, list[RowDraws]]]:

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from penstock_decoding.strategy import StopRule, Strategy
+from penstock_decoding.guarded_strategy import GuardedStrategy
+from penstock_decoding.strategy import StopRule
 from penstock_engine.prefix_hash import root_digest
 from penstock_engine.record import Record
 from penstock_engine.request import GenerationRequest
@@ -22,7 +23,7 @@ class Group:
     request: GenerationRequest
     arrival: int
     root: bytes
-    strategy: Strategy
+    strategy: GuardedStrategy
     stop: StopRule
     rows: list[Sequence]
     num_generated: int = 0
@@ -32,7 +33,7 @@ class Group:
     watch: Watch | None = None
 
     @classmethod
-    def of(cls, request: GenerationRequest, strategy: Strategy, arrival: int, slot: int, salt: str) -> "Group":
+    def of(cls, request: GenerationRequest, strategy: GuardedStrategy, arrival: int, slot: int, salt: str) -> "Group":
         """A group with one row that holds the prompt."""
         stop = StopRule(np.asarray(request.stop.token_ids, np.int64), request.stop.min_tokens, request.stop.max_tokens)
         watch = Watch() if request.is_watched else None

@@ -23,6 +23,11 @@ class ModelRunner:
             decoder.spec, num_blocks, block_size, kv_dtype or decoder.dtype, decoder.device, decoder.kernels
         )
 
+    @property
+    def cache(self) -> KVCache:
+        """What block ids point into."""
+        return self._cache
+
     def forward(self, batch: Batch) -> Tensor:
         """See `Runner.forward`."""
         if not batch.entries:

@@ -73,6 +73,15 @@ class Record:
         return outputs
 
 
+def told_going_on(choices: Sequence[int], tokens: Sequence[int], drawn: Sequence[RowDraws]) -> tuple[TokenOutput, ...]:
+    """What one step gives answers none of which ends, each with the one token of its row."""
+    outputs = []
+    for choice, token, row in zip(choices, tokens, drawn, strict=True):
+        beside = _beside(row, token)
+        outputs.append(TokenOutput(choice, token, Finish.OPEN, beside.logprobs, beside.processed, trace=beside.trace))
+    return tuple(outputs)
+
+
 def _told_at_once(branches: Branches, drawn: Sequence[RowDraws]) -> list[TokenOutput]:
     columns = (branches.parent, branches.token, branches.choice, branches.finish)
     outputs = []

@@ -1,7 +1,12 @@
-"""`Runner`: what the engine needs of a model: the logits of a batch. Torch is only named here, never imported."""
+"""`Runner`: what the engine needs of a model: the logits of a batch. Torch is only named here, never imported.
 
-from typing import TYPE_CHECKING, Protocol
+`LaunchingRunner` is one that can also choose tokens itself, where it computes, so that the engine need not wait.
+"""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from penstock_decoding.sample_row import RowDraws, SampleRow
 from penstock_engine.batch import Batch
 
 if TYPE_CHECKING:
@@ -16,4 +21,39 @@ class Runner(Protocol):
 
         Returns logits [entries that want them, vocab] float32, in the batch's order; the caller may change them.
         """
+        ...
+
+
+class LaunchedStep(Protocol):
+    """A decoding step that is under way."""
+
+    def draws(self) -> list[RowDraws]:
+        """Wait for the step to end. What its rows gave, in the batch's order. Called once."""
+        ...
+
+
+@runtime_checkable
+class LaunchingRunner(Runner, Protocol):
+    """A runner that computes decoding steps with the choice of their tokens, and lets nobody wait for them.
+
+    Steps are computed in the order in which they are launched, and before any later `forward`. At most two are under
+    way: a step has been waited for before the next but one is launched.
+    """
+
+    def takes(self, row: SampleRow) -> bool:
+        """Whether it can choose this row's next token as the sampler would. Cheap: asked for every row and step."""
+        ...
+
+    def launch(self, batch: Batch, rows: Sequence[SampleRow]) -> LaunchedStep | None:
+        """Begin a step of one token for each entry, with nothing to copy; `rows`: how to choose the next ones.
+
+        None, with nothing begun, if the batch is more than was set aside for launched steps.
+
+        A sequence with tokens that are still flying goes on from the one that the step launched before it chooses. The
+        rows' sequences lack these, so `Row.position` is behind by as many; `Row.index` means nothing.
+        """
+        ...
+
+    def release(self, slot: int) -> None:
+        """The sequence is over. A step under way may still compute a token for it, which nobody wants."""
         ...

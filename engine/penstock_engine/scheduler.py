@@ -5,9 +5,19 @@ served first is preempted last, so the first one always gets on and every reques
 
 Invariants: a waiting group holds no block; a running one holds what its computed tokens need; a group's rows are
 computed, preempted and advanced together.
+
+Most steps only decode, and what they compute does not depend on which tokens the step before chose, but for those
+tokens themselves, which the device knows. Such a step can be launched while the one before is still under way:
+
+    schedule_next() -> launch()      step t + 1, as if each row of step t had got its token and went on
+                       land()        step t has gone through the model; then `apply` and `drop_rows`
+
+A row that turns out to have ended at step t is computed once too often. It keeps its blocks until step t + 1 has
+landed: nobody else gets a block that a launched step still writes to. While a step is under way nothing is preempted.
 """
 
 from bisect import insort
+from collections import Counter
 from collections.abc import Container, Iterable
 
 from penstock_decoding.finish import Finish
@@ -36,6 +46,9 @@ class Scheduler:
         self._block_size = block_size
         self._max_batch_tokens = max_batch_tokens
         self._max_rows = max_rows
+        # Batches under way, oldest first, each with the block tables that it was launched with.
+        self._launched: list[tuple[Batch, list[list[int]]]] = []
+        self._departing: list[int] = []  # blocks of rows that have ended, until the launched steps have landed
 
     def add(self, group: Group) -> None:
         """Queue a group. It must fit the cache when alone (`limits.check_request`)."""
@@ -46,6 +59,7 @@ class Scheduler:
 
         Groups in `held` cannot choose a token yet: those that only miss their last one are left out.
         """
+        assert not self._launched, "what is under way has to land first"
         plan = StepPlan(self._max_batch_tokens)
         for group in [group for group in self.running if group.is_ready and group not in held]:
             if group in self.running:  # not preempted for an earlier one
@@ -67,6 +81,52 @@ class Scheduler:
             row.num_computed += entry.num_tokens - (entry.group in late)
             for i in range(first_new, row.num_computed // self._block_size):
                 self.allocator.register(row.block_table[i], self._digest(entry.group, row, i))
+
+    def schedule_next(self) -> Batch | None:
+        """The step after the one under way, or the next one if none is, if all it has to do is to decode.
+
+        None if a prompt has to be computed or a request to be admitted, if blocks have to be copied or are too few, or
+        if no row goes on. The caller has made sure that no row waits for anything but its last token.
+        """
+        if self._can_admit() or not all(group.is_ready for group in self.running):
+            return None
+        # Rows for which the step under way chooses their last token by `max_tokens` have nothing left to decode.
+        rows = [(group, row) for group in self.running for row in group.rows if not _is_last_flying(group, row)]
+        growing = []
+        for _, row in rows:
+            place = row.num_computed // self._block_size
+            if place == len(row.block_table):
+                growing.append(row)
+            elif self.allocator.is_shared(row.block_table[place]):
+                return None
+        if not rows or len(rows) > self._max_batch_tokens or len(growing) > self.allocator.num_available:
+            return None
+        for row in growing:
+            row.block_table.append(self.allocator.take())
+        return Batch(tuple(Entry(group, row, 1) for group, row in rows), copies=())
+
+    def launch(self, batch: Batch) -> None:
+        """The batch, from `schedule_next`, is on its way: its rows have a further token that nobody knows yet."""
+        self._launched.append((batch, [entry.sequence.block_table for entry in batch.entries]))
+        for entry in batch.entries:
+            entry.sequence.num_computed += 1
+            entry.sequence.num_flying += 1
+
+    def land(self, batch: Batch) -> None:
+        """The batch launched first has gone through the model. Its tokens are to be applied next."""
+        assert self._launched.pop(0)[0] is batch, "steps land in the order in which they were launched"
+        # All these blocks left while no later step than this one was under way.
+        self.allocator.drop(self._departing)
+        self._departing = []
+        for entry in batch.entries:
+            row = entry.sequence
+            if not row.is_live:
+                continue
+            num_landed = row.num_computed - row.num_flying + 1
+            row.num_flying -= 1
+            if num_landed % self._block_size == 0:
+                index = num_landed // self._block_size - 1
+                self.allocator.register(row.block_table[index], self._digest(entry.group, row, index))
 
     def apply(self, group: Group, branches: Branches) -> list[tuple[int, int]]:
         """Go on with these branches. Returns the forks made, as (source slot, target slot), before any slot is freed.
@@ -90,6 +150,12 @@ class Scheduler:
         self._end_rows(group, ended)
         return forks
 
+    def go_on(self, group: Group, tokens: Iterable[int]) -> None:
+        """As `apply`, where each row continues with one token."""
+        for row, token in zip(group.rows, tokens, strict=True):
+            row.output.append(token)
+        group.num_generated += 1
+
     def drop_rows(self, group: Group, indices: Iterable[int]) -> None:
         """End some live rows of a group; without any left the group is over."""
         dropped = set(indices)
@@ -103,7 +169,15 @@ class Scheduler:
         Raises:
             AssertionError: says what is wrong.
         """
-        self.allocator.check(row.block_table for group in self.running for row in group.rows)
+        tables = [row.block_table for group in self.running for row in group.rows]
+        self.allocator.check([*tables, self._departing])
+        held = {block for table in [*tables, self._departing] for block in table}
+        for _, launched in self._launched:
+            assert all(map(held.issuperset, launched)), "a launched step has lost a block"
+        flying = Counter(entry.sequence for batch, _ in self._launched for entry in batch.entries)
+        rows = [row for group in [*self.waiting, *self.running] for row in group.rows]
+        assert all(row.num_flying == flying[row] for row in rows), "rows and launched steps disagree"
+        assert self._launched or not self._departing, "no step is under way, and blocks are held for one"
         assert not any(row.block_table for group in self.waiting for row in group.rows), "a waiting group holds blocks"
         num_alive = sum(len(group.rows) for group in [*self.waiting, *self.running])
         assert self.slots.num_taken == num_alive, f"{self.slots.num_taken} slots taken for {num_alive} sequences"
@@ -137,16 +211,19 @@ class Scheduler:
                 return
 
     def _admit(self, plan: StepPlan) -> None:
-        while self.waiting and plan.budget > 0:
-            group = self.waiting[0]
-            num_rows = sum(other.strategy.max_live for other in self.running)
-            if num_rows + group.strategy.max_live > self._max_rows or not self._has_room(group):
-                return
-            self.waiting.pop(0)
+        while plan.budget > 0 and self._can_admit():
+            group = self.waiting.pop(0)
             insort(self.running, group, key=_order)
             self._plan_prefill(plan, group)
             if group not in self.running:
                 return
+
+    def _can_admit(self) -> bool:
+        """Whether the group that has waited longest could run beside the others."""
+        if not self.waiting:
+            return False
+        num_rows = sum(group.strategy.max_live for group in (*self.running, self.waiting[0]))
+        return num_rows <= self._max_rows and self._has_room(self.waiting[0])
 
     def _has_room(self, group: Group) -> bool:
         """Whether the group's present tokens fit beside the running ones, with a block to grow for each of those."""
@@ -178,10 +255,10 @@ class Scheduler:
                 return False
         copy = None
         if is_copied:
-            source = row.block_table[first]
-            row.block_table[first] = self.allocator.take()
+            source, own = row.block_table[first], self.allocator.take()
+            row.block_table = [*row.block_table[:first], own, *row.block_table[first + 1 :]]
             self.allocator.drop([source])
-            copy = source, row.block_table[first]
+            copy = source, own
         row.block_table.extend(self.allocator.take() for _ in range(num_new))
         plan.add(Entry(group, row, num_tokens), copy)
         return True
@@ -243,18 +320,26 @@ class Scheduler:
 
     def _end_rows(self, group: Group, rows: Iterable[Sequence]) -> None:
         for row in rows:
+            row.is_live = False
             self._free_blocks(row)
             self.slots.give_back(row.slot)
         if not group.rows:
             (self.running if group in self.running else self.waiting).remove(group)
 
     def _free_blocks(self, row: Sequence) -> None:
-        self.allocator.drop(reversed(row.block_table))
+        if row.num_flying:
+            self._departing += reversed(row.block_table)
+        else:
+            self.allocator.drop(reversed(row.block_table))
         row.block_table = []
         row.num_computed = 0
 
     def _num_blocks(self, num_tokens: int) -> int:
         return -(-num_tokens // self._block_size)
+
+
+def _is_last_flying(group: Group, row: Sequence) -> bool:
+    return group.num_generated + row.num_flying >= group.stop.max_tokens
 
 
 def _order(group: Group) -> tuple[int, int]:

@@ -44,5 +44,6 @@ class ServerContext:
 def _fingerprint(info: EngineInfo) -> str:
     # Of the folder only its name, which for a hub snapshot is its commit: where it lies changes no answer.
     name = Path(info.model).name
-    decided = (name, info.architecture, info.num_parameters, info.dtype, info.device, info.kernels, info.threads)
+    computes = (info.dtype, info.weights, info.kv_cache_dtype, info.device, info.kernels, info.threads)
+    decided = (name, info.architecture, info.num_parameters, *computes)
     return "fp_" + hashlib.sha256(repr(decided).encode()).hexdigest()[:12]

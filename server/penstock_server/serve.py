@@ -227,12 +227,14 @@ def _url(listener: socket.socket) -> str:
 def summary(info: EngineInfo, model: ServedModel, url: str, catalogue: Catalogue = SHIPPED) -> str:
     """What was decided, for the log: one block."""
     full_length = info.num_cache_tokens / info.max_model_len
+    weights = f"{info.weights} weights, " if info.weights != info.dtype else ""
     lines = {
         "model": f"{', '.join(model.names)} ({info.architecture}, {_count(info.num_parameters)} parameters)",
-        "computes": f"{info.dtype} ({info.dtype_reason}) on {info.device}, {info.kernels} kernels, "
+        "computes": f"{info.dtype} ({info.dtype_reason}) on {info.device}, {weights}{info.kernels} kernels, "
         f"{info.threads} threads",
         "context": f"{info.max_model_len} tokens",
         "batch": f"up to {info.max_rows} sequences, {info.max_batch_tokens} tokens a step",
+        "decoding": ("a step ahead" + ", as CUDA graphs" * info.cuda_graphs) * info.overlap,
         "KV cache": f"{info.num_cache_tokens} tokens, {info.kv_cache_bytes / 2**20:.0f} MiB: "
         f"{full_length:.1f} requests of full length",
         "plug-ins": ", ".join(sorted(name for _, name in catalogue.origins)),

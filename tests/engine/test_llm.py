@@ -211,6 +211,7 @@ def bf16_results(folder: Path, *, batch_invariant: bool | None, prompts: Sequenc
     return [result.answers[0].token_ids for result in results]
 
 
+@pytest.mark.cpu
 @pytest.mark.skipif(not cpu_has_fast_bfloat16(), reason="the CPU has no bf16 instructions")
 def test_small_bf16_models_are_batch_invariant_unless_told_otherwise(tmp_path: Path) -> None:
     """70 rows in chunks of a budget that cuts prompts anywhere: each answer is the one it has alone, by default."""
@@ -223,6 +224,7 @@ def test_small_bf16_models_are_batch_invariant_unless_told_otherwise(tmp_path: P
     assert LLM(EngineConfig(str(tmp_path), dtype="bfloat16", batch_invariant=False)).info.kernels == "reference"
 
 
+@pytest.mark.cpu
 def test_batch_invariance_is_refused_where_it_cannot_be_had(folder: Path, oracle: Any) -> None:
     """In float32, and with heads that do not fill a matrix tile, asking for it is an error that says why."""
     with pytest.raises(EngineStartError, match=r"batch_invariant.*float32"):

@@ -127,7 +127,7 @@ def test_nothing_is_kept_of_what_is_forgotten(fields: dict[str, Any]) -> None:
         alive |= {node for node, fate in zip(told.node, told.fate, strict=True) if fate is not Fate.DROPPED}
         alive -= set(told.dropped)
         group = engine._groups["a"]
-        watch, strategy = group.watch, group.strategy._strategy  # type: ignore[attr-defined]  # the guarded one
+        watch, strategy = group.watch, group.strategy._strategy  # the guarded one
         assert watch is not None
         tree = getattr(strategy, "_tree", None) or getattr(getattr(strategy, "_answers", None), "_tree", None)
         assert (tree is None) == ("best_of" not in fields and strategy.max_live in (1, 3) and "decoding" not in fields)
