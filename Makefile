@@ -10,10 +10,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve chat bench report docs test check format demo-model lock clean
+.PHONY: help serve chat bench report docs test check kernels check-kernels gpu-check gpu-kernels gpu-bench format demo-model lock clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.runtime  ## Serve MODEL (default: the demo model) on PORT (default: 8000)
 	exec $(BIN)/penstock serve $(MODEL) --port $(PORT)
@@ -23,6 +23,9 @@ chat: $(VENV)/.runtime  ## Chat in the terminal with the server at URL (default:
 
 bench: $(VENV)/.dev  ## Measure the server at BENCH_URL (default: the demo model, served for it); more flags in ARGS
 	$(BIN)/python benchmarks/serving.py $(if $(BENCH_URL),--url $(BENCH_URL)) $(ARGS)
+
+gpu-bench: $(VENV)/.dev  ## Measure the fused kernels and whole steps on this machine's NVIDIA GPU; less than nine minutes
+	$(BIN)/python benchmarks/gpu_bench.py $(ARGS)
 
 report: $(VENV)/.dev  ## Write docs/performance.md and its pictures from benchmarks/results
 	$(BIN)/python benchmarks/report.py
@@ -38,6 +41,19 @@ check: $(VENV)/.dev  ## Check format, lint, types and import layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+kernels: $(VENV)/.dev  ## Compile the fused kernels for sm_80 and sm_90 and tabulate what they take; needs no GPU
+	$(BIN)/python benchmarks/kernel_resources.py
+	$(BIN)/python benchmarks/report.py
+
+check-kernels: $(VENV)/.dev  ## Compile the fused kernels and compare with the table of what they take
+	$(BIN)/python benchmarks/kernel_resources.py --check
+
+gpu-check: $(VENV)/.dev  ## Check the fused kernels, and all else with them, on this machine's NVIDIA GPU
+	$(BIN)/python tests/gpu_check.py $(ARGS)
+
+gpu-kernels:  ## The part of gpu-check that needs only torch, triton, numpy and pytest, in the interpreter PYTHON
+	$(PYTHON) tests/gpu_check.py --only kernels bitwise sanitizer $(ARGS)
 
 format: $(VENV)/.dev  ## Format the code and mend what lint can mend
 	$(BIN)/ruff format .
