@@ -7,6 +7,7 @@ that has to read all weights once per step. Imports torch only for that.
 import argparse
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -15,7 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
+try:
+    import psutil
+except ImportError:  # a GPU machine that has torch and little else
+    psutil = None
 
 RESULTS = Path(__file__).parent / "results"
 _ROOT = Path(__file__).parent.parent
@@ -30,32 +34,62 @@ def machine_facts() -> dict[str, Any]:
     return {
         "processor": described.get("model name", platform.processor()),
         "architecture": platform.machine(),
-        "cores": psutil.cpu_count(logical=False),
-        "threads": psutil.cpu_count(),
+        "cores": num_cores(),
+        "threads": os.cpu_count(),
         "flags": [flag for flag in _FLAGS if flag in flags],
         "last_level_cache": _last_level_cache(),
-        "memory": psutil.virtual_memory().total,
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
     }
 
 
-def commit_facts() -> dict[str, Any]:
-    """The commit, and whether the working tree (results apart) differs from it."""
-    commit = _git("rev-parse", "HEAD")
+def gpu_facts() -> dict[str, Any] | None:
+    """The GPU, its driver, clocks (MHz) and power (W), as far as they can be asked; None without one. Loads torch."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    properties = torch.cuda.get_device_properties(0)
+    asked = ("driver_version", "clocks.max.sm", "clocks.max.mem", "clocks.sm", "power.limit")
+    answer = _output("nvidia-smi", f"--query-gpu={','.join(asked)}", "--format=csv,noheader,nounits", "--id=0")
+    values = [value.strip() for value in answer.split(",")] if answer else []
+    return {
+        "name": properties.name,
+        "capability": f"{properties.major}.{properties.minor}",
+        "memory": properties.total_memory,
+        "processors": properties.multi_processor_count,
+        "second_level_cache": properties.L2_cache_size,
+        "cuda": torch.version.cuda,
+        **(dict(zip(asked, values, strict=True)) if len(values) == len(asked) else {}),
+    }
+
+
+def num_cores() -> int | None:
+    """Cores, or threads where cores cannot be told."""
+    return psutil.cpu_count(logical=False) if psutil else os.cpu_count()
+
+
+def commit_facts(commit: str | None = None) -> dict[str, Any]:
+    """The commit, and whether the working tree (results apart) differs from it.
+
+    `commit`: of the source where it is a copy without its repository; its word is taken.
+    """
+    if commit is not None:
+        return {"commit": commit, "dirty": False}
     changes = _git("status", "--porcelain", "--", ".", f":!{RESULTS.relative_to(_ROOT)}")
-    return {"commit": commit, "dirty": changes is None or changes != ""}
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": changes is None or changes != ""}
 
 
-def write_result(name: str, figures: dict[str, Any], folder: Path = RESULTS) -> Path:
+def write_result(name: str, figures: dict[str, Any], folder: Path = RESULTS, *, commit: str | None = None) -> Path:
     """Write figures to `<folder>/<name>.json` with the machine, the commit and the time beside them."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     record = {
         "benchmark": name,
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        **commit_facts(),
+        **commit_facts(commit),
         "machine": machine_facts(),
         **figures,
     }
@@ -111,13 +145,21 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    done = subprocess.run(["git", *arguments], cwd=_ROOT, capture_output=True, text=True, check=False)
+    return _output("git", *arguments)
+
+
+def _output(*command: str) -> str | None:
+    """What a program prints; None if it fails or is not there."""
+    try:
+        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
     return done.stdout.strip() if done.returncode == 0 else None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the read bandwidth of this machine's memory, in bytes/s.")
-    parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False))
+    parser.add_argument("--threads", type=int, default=num_cores())
     parser.add_argument("--bytes", type=int, default=2 * 2**30)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()

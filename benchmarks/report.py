@@ -16,7 +16,20 @@ from pathlib import Path
 from machine import RESULTS
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
-from reports import beams, grammars, loading, offline, sampler, serve_speed, serving, vllm_agreement
+from reports import (
+    beams,
+    gpu_attention,
+    gpu_ops,
+    gpu_step,
+    grammars,
+    kernel_resources,
+    loading,
+    offline,
+    sampler,
+    serve_speed,
+    serving,
+    vllm_agreement,
+)
 from reports.record import BadResult, Record, read_record
 from reports.section import Picture, Renderer, Section, paragraph, warnings
 
@@ -37,6 +50,10 @@ RENDERERS: Mapping[str, Renderer] = {
     "sampler": sampler.render,
     "grammars": grammars.render,
     "loading": loading.render,
+    "gpu_step": gpu_step.render,
+    "gpu_attention": gpu_attention.render,
+    "gpu_ops": gpu_ops.render,
+    "kernel_resources": kernel_resources.render,
 }
 
 _INTRODUCTION = """\
