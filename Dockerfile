@@ -1,16 +1,17 @@
 # Penstock's image: `docker build -t penstock:cpu .`, and for NVIDIA GPUs
 # `docker build -t penstock:cuda --build-arg TORCH_BACKEND=cu130 .`
 #
-# Compilers, pip's and uv's leavings and the sources stay in the first two stages. The last one takes over two layers:
+# Build tools, pip's and uv's leavings and the sources stay in the first two stages. The last one takes over two layers:
 # the dependencies, which change with requirements.lock and pyproject.toml alone, and Penstock itself, which is small.
 
 ARG BASE=python:3.12-slim-trixie
-
-FROM ${BASE} AS dependencies
-ARG UV_VERSION=0.13.8
 # Which build of torch: `cpu`; `cu130` brings CUDA's libraries as packages, so the same slim base does for a GPU and
 # needs nothing of NVIDIA's but the driver on the host; empty takes what the package index itself has (for a mirror).
 ARG TORCH_BACKEND=cpu
+
+FROM ${BASE} AS dependencies
+ARG UV_VERSION=0.13.8
+ARG TORCH_BACKEND
 # Where packages come from, when not from the usual index; empty unless given.
 ARG PIP_INDEX_URL
 ARG UV_DEFAULT_INDEX
@@ -41,7 +42,15 @@ COPY server server
 RUN uv build --wheel --build-constraint requirements.lock --out-dir dist . \
     && uv pip install --python /opt/penstock --no-deps --prefix /package dist/*.whl
 
-FROM ${BASE}
+FROM ${BASE} AS runtime
+ARG TORCH_BACKEND
+# For a GPU, Triton compiles the fused kernels at the first start, and for the launching of kernels a little C module.
+RUN if [ "${TORCH_BACKEND}" != cpu ]; then \
+        apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev \
+        && rm -rf /var/lib/apt/lists/*; \
+    fi
+
+FROM runtime
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="Penstock" \
       org.opencontainers.image.description="An inference server for decoder-only language models" \

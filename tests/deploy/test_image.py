@@ -27,7 +27,7 @@ def stages(root: Path) -> list[str]:
 
 def test_the_base_is_pinned_and_the_same_in_every_stage(root: Path, stages: list[str]) -> None:
     assert re.search(r"^ARG BASE=python:3\.12-slim-[a-z]+$", (root / "Dockerfile").read_text(), re.MULTILINE)
-    assert [stage.split()[1] for stage in stages] == ["${BASE}", "dependencies", "${BASE}"]
+    assert [stage.split()[1] for stage in stages] == ["${BASE}", "dependencies", "${BASE}", "runtime"]
 
 
 def test_the_last_stage_installs_nothing_and_ends_as_a_user(stages: list[str]) -> None:
@@ -39,6 +39,12 @@ def test_the_last_stage_installs_nothing_and_ends_as_a_user(stages: list[str]) -
         ("dependencies", "/opt/penstock", "/opt/penstock"),
         ("package", "/package", "/opt/penstock"),
     ]
+
+
+def test_only_images_for_gpus_have_a_compiler(stages: list[str]) -> None:
+    """Triton builds what launches its kernels at the first start."""
+    (command,) = re.findall(r"^RUN (.*)$", stages[2], re.MULTILINE)
+    assert re.match(r'if \[ "\$\{TORCH_BACKEND\}" != cpu \]; then .* gcc libc6-dev .*; *fi$', command)
 
 
 def test_what_is_copied_exists_and_is_not_ignored(root: Path, stages: list[str]) -> None:

@@ -88,6 +88,7 @@ def _check_compose(words: list[str]) -> str | None:
 
 NOT_RUN = (
     NotRun(re.compile(r"make bench\b"), "keeps the machine busy for long; pages run the script itself", _check_make),
+    NotRun(re.compile(r"make gpu-(check|bench)\b"), "needs an NVIDIA GPU", _check_make),
     NotRun(re.compile(r"git clone\b"), "the repository has no fixed address", _check_clone),
     NotRun(re.compile(r"make (test|check|lock|demo-model|clean|format)\b"), "it is what runs this test", _check_make),
     NotRun(
