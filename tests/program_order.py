@@ -4,8 +4,9 @@ A GPU promises no order among the programs of a launch. The interpreter runs one
 last, and so it shows no race between them: what a program reads that another writes is always there, or never.
 
 reversed, shuffled    one program after another
-interleaved           some at a time: at each access to memory chance decides which goes on. Memory itself is
-                      in order here, so that a missing barrier or fence within a program is not found.
+interleaved           some at a time: at each access to memory the one that is furthest behind goes on, as if all had
+                      started at once, or any of them. Memory itself is in order here, so that a missing barrier or
+                      fence within a program is not found.
 """
 
 import contextvars
@@ -83,6 +84,7 @@ class _Interleaved:
         self._waiting = [self._thread(place) for place in places]
         self._live: list[threading.Thread] = []
         self._turns = {thread: threading.Semaphore(0) for thread in self._waiting}
+        self._accesses = dict.fromkeys(self._waiting, 0)
         self._end = threading.Semaphore(0)
         self._faults: list[BaseException] = []
 
@@ -121,8 +123,10 @@ class _Interleaved:
         def others_first(*args: Any, **kwargs: Any) -> Any:
             builder = interpreter.interpreter_builder
             place = builder.grid_idx
+            this = threading.current_thread()
+            self._accesses[this] += 1
             self._hand_over()
-            self._turns[threading.current_thread()].acquire()
+            self._turns[this].acquire()
             builder.set_grid_idx(*place)
             return access(*args, **kwargs)
 
@@ -135,4 +139,7 @@ class _Interleaved:
         if not self._live:
             self._end.release()
             return
-        self._turns[self._chance.choice(self._live)].release()
+        self._chance.shuffle(self._live)
+        is_in_step = self._chance.random() < 0.75
+        chosen = min(self._live, key=self._accesses.__getitem__) if is_in_step else self._live[0]
+        self._turns[chosen].release()

@@ -250,3 +250,24 @@ def test_what_can_never_fit_is_refused_with_the_numbers(
     assert all(number in refused.value.message for number in numbers)
     assert not engine.has_work
     engine.check()
+
+
+def test_what_a_failed_request_computed_is_found_by_nobody() -> None:
+    """Keys and values behind scores that are NaN may be NaN themselves. Their blocks stayed in the prefix cache, and
+    every request with that beginning failed for as long as they lay there."""
+    prompt = list(range(1, 14))
+
+    def script(prefix: Sequence[int]) -> NDArray[np.float32]:
+        return np.full(VOCAB_SIZE, np.nan, np.float32) if len(prefix) == 15 else noise(prefix)
+
+    engine = make_engine(script=script)
+    cached = {}
+    for name, max_tokens in (("broken", 8), ("again", 1), ("once more", 1)):
+        engine.add(make_request(name, prompt, {"temperature": 0}, max_tokens=max_tokens, stop_token_ids=()))
+        while engine.has_work:
+            for _, output in engine.step():
+                assert name == "broken" or not isinstance(output, Failure)
+                if not isinstance(output, Failure):
+                    cached[name] = output.num_cached_tokens
+            engine.check()
+    assert cached == {"broken": 0, "again": 0, "once more": 12}

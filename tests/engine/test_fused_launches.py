@@ -9,7 +9,9 @@ import torch
 from checkpoints import write_checkpoint
 from kernel_tables import DEVICE, IS_INTERPRETED, table
 from scripted_engine import Answers, make_request, run_all, token_ids
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from penstock_decoding.device_sampler import Variant
 from penstock_engine.engine import Engine
 from penstock_engine.graph_runner import GraphRunner
 from penstock_engine.limits import Limits
@@ -104,3 +106,82 @@ def test_graphs_give_the_bits_of_the_calls_they_were_recorded_from(folder: Path)
     decoder = load(folder, "fused")
     called, *replayed = (serve(launching(decoder, cuda_graphs=graphs), prompts) for graphs in (False, True, True))
     assert replayed == [called, called]
+
+
+# What torch is asked for in a step, apart from views and empty tensors. None of it waits for the device or has a shape
+# that depends on what the device holds, and none copies from the host.
+CAPTURED = {
+    *("aten.embedding", "aten.linear", "aten.addmm_", "aten.add_", "aten.mul_", "aten.sin_", "aten.cos", "aten.mul"),
+    *("aten.copy_", "aten.clone", "aten.to", "aten.clamp", "aten.cat", "aten.index_copy_", "aten.eq"),
+    *("aten.masked_fill", "aten.empty", "aten.new_empty", "aten.empty_like"),
+    *(
+        "aten.slice",
+        "aten.view",
+        "aten.reshape",
+        "aten.select",
+        "aten.unsqueeze",
+        "aten.narrow",
+        "aten.t",
+        "aten.alias",
+    ),
+}
+# With angles that depend on the length.
+CAPTURED |= {"aten.add", "aten.div", "aten.sub", "aten.pow", "aten.arange", "aten.reciprocal", "aten.repeat"}
+
+
+class Asked(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """The names of the ops that torch is asked for, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.ops: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.ops.append(str(func).rsplit(".", 1)[0])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.skipif(not IS_INTERPRETED, reason="on a GPU the capture itself tells")
+@pytest.mark.parametrize(
+    ("family", "fields"),
+    [
+        ("llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}),
+        ("mistral", {}),
+        ("qwen3", {}),
+        ("gpt2", {}),
+    ],
+)
+@pytest.mark.parametrize("kernels", ["fused", "fused_invariant"])
+def test_a_step_holds_nothing_that_a_capture_refuses(
+    tmp_path: Path, family: str, fields: dict[str, Any], kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No op of torch that waits for the device; and once it has run, Triton has nothing left to compile."""
+    from triton.runtime.interpreter import GridExecutor
+
+    launched: list[object] = []
+
+    def note(executor: Any, *args: object, **constants: object) -> None:
+        keys = [_specialisation(value) for value in (*args, *constants.values())]
+        launched.append((executor.fn, executor.grid, keys))
+
+    monkeypatch.setattr(GridExecutor, "__call__", note)
+    write_checkpoint(tmp_path, family, **fields)
+    decoder = load_checkpoint(tmp_path, dtype="bfloat16", device=DEVICE, kernels=table(kernels)).decoder
+    runner = GraphRunner(decoder, num_blocks=9, block_size=4, max_rows=24, max_context=60, cuda_graphs=False)
+    for num_rows in (1, 8, 24):
+        for variant in (Variant(), Variant(0, with_penalties=True), Variant(32, with_penalties=True, with_cuts=True)):
+            with torch.inference_mode(), Asked() as asked:
+                runner._step.run(num_rows, variant)
+                warmed, launched = launched, []
+                asked.ops.clear()
+                runner._step.run(num_rows, variant)
+            assert set(asked.ops) <= CAPTURED
+            assert launched == warmed
+            launched.clear()
+
+
+def _specialisation(value: object) -> object:
+    """What Triton compiles anew for, of an argument: a little more than it does."""
+    if isinstance(value, torch.Tensor):
+        return value.dtype, value.data_ptr() % 16 == 0
+    return value

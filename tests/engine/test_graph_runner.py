@@ -1,19 +1,24 @@
 """Steps launched on a real (tiny) model: the answers are those of an engine that waits for each step."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from checkpoints import write_checkpoint
 from kernel_tables import DEVICE
+from scripted_engine import LIMITS, Answers, collect, make_request, run_all, token_ids
 
+from penstock_decoding.device_sampler import DeviceChoice
 from penstock_decoding.sample_row import SampleRow
 from penstock_engine.batch import Batch
 from penstock_engine.config import EngineConfig
+from penstock_engine.engine import Engine
 from penstock_engine.errors import EngineStartError
 from penstock_engine.graph_runner import GraphRunner, LaunchedStep, SentTables
 from penstock_engine.llm import LLM, Answer, Result
+from penstock_engine.model_runner import ModelRunner
 from penstock_engine.recordings import Eager, ladder
 from penstock_kernels import Kernels
 from penstock_models.loader import load_checkpoint
@@ -102,6 +107,70 @@ def test_a_crowd_gets_the_same_answers(folder: Path, launched: list[int]) -> Non
         assert len(launched) > stats.num_steps / 2
         assert stats.num_blocks_in_use == 0
     assert tight._engine.stats.num_preemptions > 0
+
+
+class Overwriting(Eager[DeviceChoice]):
+    """As graphs do: a step gives the same tensors each time, and from the next step on they mean nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: dict[Hashable, DeviceChoice] = {}
+
+    def record(self, key: Hashable, step: Callable[[], DeviceChoice]) -> None:
+        super().record(key, step)
+        self._kept[key] = step()
+
+    def play(self, key: Hashable) -> DeviceChoice:
+        for choice in self._kept.values():
+            choice.tokens.fill_(-9)
+            choice.words.fill_(-9)
+        new, kept = super().play(key), self._kept[key]
+        kept.tokens.copy_(new.tokens)
+        kept.words.copy_(new.words)
+        return kept
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_ends_early_leaves_nothing_behind(folder: Path, seed: int) -> None:
+    """Answers dropped while steps compute them, steps that the plan cannot hold, rows of the device that pass from one
+    sequence to another, and results that are overwritten: whoever goes on gets what it gets without overlap."""
+    rng = random.Random(seed)
+    decoder = load_checkpoint(folder, dtype="float32", device=DEVICE, kernels=Kernels.reference()).decoder
+    limits = replace(LIMITS, max_rows=6, max_batch_tokens=24, num_blocks=40, vocab_size=decoder.spec.vocab_size)
+    runner = GraphRunner(
+        decoder, num_blocks=40, block_size=4, max_rows=6, max_context=limits.max_model_len, cuda_graphs=False
+    )
+    runner._recordings = Overwriting()
+    runner._step.plan.can_hold = lambda context_lens: rng.random() < 0.9  # type: ignore[method-assign]
+    requests = [
+        make_request(
+            str(i),
+            [rng.randrange(1, 270) for _ in range(rng.randrange(1, 12))],
+            {"seed": i, **rng.choice(CROWD)},
+            max_tokens=rng.randrange(8, 24),
+            stop_token_ids=rng.choice([(), range(0, 270, 9)]),
+        )
+        for i in range(9)
+    ]
+    engine = Engine(runner, limits)
+    answers: Answers = {}
+    dropped: set[tuple[str, int]] = set()
+    for request in requests:
+        engine.add(request)
+    while engine.has_work:
+        if rng.random() < 0.2:
+            key = rng.choice(requests).id, rng.randrange(4)
+            engine.abort(*key)
+            dropped.add(key)
+        collect(engine, answers)
+    assert engine.stats.num_blocks_in_use == 0
+
+    plain = ModelRunner(decoder, num_blocks=200, block_size=4)
+    expected = run_all(Engine(plain, replace(limits, num_blocks=200)), requests)
+    for key, answer in expected.items():
+        got = token_ids(answers.get(key, []))
+        assert got == token_ids(answer)[: len(got)]
+        assert key in dropped or len(got) == len(answer)
 
 
 def test_all_steps_but_the_prompts_are_launched(folder: Path, launched: list[int]) -> None:

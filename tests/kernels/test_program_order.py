@@ -115,11 +115,13 @@ def scores_of(num_rows: int, vocab: int) -> Tensor:
 
 
 def sample(kernels: Kernels) -> Made:
-    num_rows = len(ASKED)
-    scores = scores_of(num_rows, 9001)
+    """Two chunks a row: greedy, plain, with top-k, with top-p, with both."""
+    rows_asked = (ASKED[1], ASKED[7], ASKED[3], ASKED[5], ASKED[8])
+    num_rows = len(rows_asked)
+    scores = scores_of(num_rows, 4200)
 
     def column(name: str, dtype: torch.dtype) -> Tensor:
-        return torch.tensor([getattr(asked, name) for asked in ASKED], dtype=dtype, device=DEVICE)
+        return torch.tensor([getattr(asked, name) for asked in rows_asked], dtype=dtype, device=DEVICE)
 
     places = torch.arange(num_rows, dtype=torch.int32, device=DEVICE)
     inputs = SampleInputs(
@@ -135,13 +137,13 @@ def sample(kernels: Kernels) -> Made:
 
 
 def token_logprobs(kernels: Kernels) -> Made:
-    scores, tokens = scores_of(3, 9001), ints([5, -1, 9000])
-    return *kernels.token_logprobs(scores, tokens, 5), *kernels.token_logprobs(scores, tokens, 70)
+    scores, tokens = scores_of(2, 4200), ints([4199, -1])
+    return *kernels.token_logprobs(scores, tokens, 3), *kernels.token_logprobs(scores, tokens, 70)
 
 
 def best_continuations(kernels: Kernels) -> Made:
     logprobs = torch.zeros(5, dtype=torch.float64, device=DEVICE)
-    return kernels.best_continuations(scores_of(5, 300), logprobs, ints([0, 2, 5]), 40)
+    return kernels.best_continuations(scores_of(5, 90), logprobs, ints([0, 2, 5]), 6)
 
 
 def penalties(kernels: Kernels) -> Made:
@@ -164,16 +166,13 @@ def bitmask(kernels: Kernels) -> Made:
 
 
 def linear(kernels: Kernels) -> Made:
-    """Each twice, from one packed weight: its counters are to be as they were. 1024 inputs are two segments."""
+    """Twice from one packed weight: its counters are to be as they were. 1024 inputs are two segments."""
     made = []
-    for num_rows in (3, 70):
-        x, residual = half(num_rows, 1024), half(num_rows, 140, seed=1)
-        packed = kernels.pack_linear(half(140, 1024, seed=2))
-        for _ in range(2):
-            made += [kernels.linear(x, packed, activation=MlpActivation("silu", True))]
-            kernels.linear(x, packed, residual=residual)
-        made += [residual, packed.form.arrivals]
-    return tuple(made)
+    x, residual, packed = half(3, 1024), half(3, 72, seed=1), kernels.pack_linear(half(72, 1024, seed=2))
+    for _ in range(2):
+        made.append(kernels.linear(x, packed, activation=MlpActivation("silu", True)))
+        kernels.linear(x, packed, residual=residual)
+    return *made, residual, packed.form.arrivals, kernels.linear(half(70, 64), kernels.pack_linear(half(72, 64)))
 
 
 def logits(kernels: Kernels) -> Made:
@@ -181,15 +180,12 @@ def logits(kernels: Kernels) -> Made:
 
 
 def paged_attention(kernels: Kernels) -> Made:
-    """Prompts, splits that the last program merges, and shared prefixes; then decoding, twice from one workspace."""
-    made = []
-    for case in (
-        Case("chunks", (1, 3, 70, 1), (513, 514, 70, 1100), heads=(2, 1, 16), block_size=16),
-        Case("shared", (1,) * 4, (1030, 1040, 530, 1700), heads=(2, 1, 16), block_size=16, shared=512),
-    ):
-        sequences = PagedSequences.make(case, torch.float32, DEVICE)
-        plan = kernels.plan_attention(sequences.batch, sequences.shape, DEVICE)
-        made += [kernels.paged_attention(sequences.q, sequences.cache, plan, sequences.rule) for _ in range(2)]
+    """Splits that the last program merges, of rows with and without a shared prefix, in two layers; then decoding, by
+    all rows and by a part, from one workspace."""
+    case = Case("mixture", (1, 1, 2), (514, 600, 514), heads=(2, 1, 16), block_size=16, shared=512)
+    sequences = PagedSequences.make(case, torch.float32, DEVICE)
+    plan = kernels.plan_attention(sequences.batch, sequences.shape, DEVICE)
+    made = [kernels.paged_attention(sequences.q, sequences.cache, plan, sequences.rule) for _ in range(2)]
     batch = sequences.batch
     rows = DecodingRows(
         torch.from_numpy(batch.context_lens).int().to(DEVICE),
@@ -198,11 +194,11 @@ def paged_attention(kernels: Kernels) -> Made:
         batch.block_size,
     )
     shape = AttentionShape(*case.heads, [None])
-    decoding = kernels.plan_decoding(rows, shape, 2048)
-    for part in (decoding, decoding.first(3)):
+    decoding = kernels.plan_decoding(rows, shape, 1024)
+    for part in (decoding, decoding.first(2)):
         part.refresh()
-        num_rows = 4 if part is decoding else 3
-        made += [kernels.paged_attention(sequences.q[:num_rows], sequences.cache, part, sequences.rule)]
+        q = sequences.q[: 3 if part is decoding else 2]
+        made.append(kernels.paged_attention(q, sequences.cache, part, sequences.rule))
     return tuple(made)
 
 

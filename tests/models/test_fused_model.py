@@ -21,14 +21,21 @@ from penstock_engine.model_runner import ModelRunner
 from penstock_models.decoder import Decoder
 from penstock_models.loader import load_checkpoint
 
-FUSED = ("fused", "fused_invariant")
-# Small, and odd where it costs nothing: 2 or 3 query heads to a key head, windows shorter than the prompt.
-SMALL: Mapping[str, Any] = {"vocab_size": 61, "num_hidden_layers": 2, "hidden_size": 48, "intermediate_size": 40}
+# Small, for the interpreter takes some 20 us for each operation of each program, and odd where that costs nothing.
+SMALL: Mapping[str, Any] = {
+    "vocab_size": 61,
+    "num_hidden_layers": 1,
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_attention_heads": 3,
+    "num_key_value_heads": 1,
+    "head_dim": 12,
+}
 FAMILIES: Mapping[str, Mapping[str, Any]] = {
-    "llama": {**SMALL, "head_dim": 20},
-    "qwen3": {**SMALL, "head_dim": 24, "tie_word_embeddings": True},
-    "mistral": {**SMALL, "head_dim": 24, "sliding_window": 7},
-    "gpt2": {"vocab_size": 61, "n_layer": 2, "n_embd": 48, "n_head": 3},
+    "llama": {**SMALL, "num_hidden_layers": 2},
+    "qwen3": {**SMALL, "tie_word_embeddings": True},
+    "mistral": {**SMALL, "sliding_window": 7},
+    "gpt2": {"vocab_size": 61, "n_layer": 1, "n_embd": 24, "n_head": 2},
 }
 QUANTISED = (torch.int8, torch.float8_e4m3fn)
 
@@ -67,8 +74,9 @@ def live(decoder: Decoder, kv_dtype: torch.dtype | None = None) -> list[Tensor]:
     return [logits for step in steps for logits in step.values()]
 
 
-@pytest.mark.parametrize("kernels", FUSED)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "kernels"), [*((family, "fused") for family in FAMILIES), ("llama", "fused_invariant")]
+)
 def test_logits_are_the_reference_s(folders: dict[str, Path], family: str, kernels: str) -> None:
     expected = live(load(folders[family], "reference"))
     for ours, theirs in zip(live(load(folders[family], kernels)), expected, strict=True):
@@ -78,8 +86,8 @@ def test_logits_are_the_reference_s(folders: dict[str, Path], family: str, kerne
 @pytest.mark.parametrize("kv_dtype", QUANTISED, ids=str)
 def test_logits_are_the_reference_s_with_a_quantised_cache(folders: dict[str, Path], kv_dtype: torch.dtype) -> None:
     """Near, not equal: a value that lies between two steps may go the other way after sums in another order."""
-    expected = live(load(folders["llama"], "reference"), kv_dtype)
-    for ours, theirs in zip(live(load(folders["llama"], "fused"), kv_dtype), expected, strict=True):
+    expected = live(load(folders["qwen3"], "reference"), kv_dtype)
+    for ours, theirs in zip(live(load(folders["qwen3"], "fused"), kv_dtype), expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=2e-2 * float(theirs.abs().max()), rtol=0)
 
 
@@ -106,10 +114,9 @@ def serve(decoder: Decoder) -> Answers:
     return answers
 
 
-@pytest.mark.parametrize("kernels", FUSED)
-def test_the_engine_gives_the_same_answers(folders: dict[str, Path], kernels: str) -> None:
-    expected = serve(load(folders["llama"], "reference"))
-    ours = serve(load(folders["llama"], kernels))
+def test_the_engine_gives_the_same_answers(folders: dict[str, Path]) -> None:
+    expected = serve(load(folders["qwen3"], "reference"))
+    ours = serve(load(folders["qwen3"], "fused"))
     assert {key: token_ids(answer) for key, answer in ours.items()} == {
         key: token_ids(answer) for key, answer in expected.items()
     }
