@@ -91,6 +91,14 @@ class BlockAllocator:
         self._block_of[digest] = block
         self._digest_of[block] = digest
 
+    def forget(self, blocks: Iterable[int]) -> None:
+        """Let none of these blocks in use be found any more: what they hold cannot be trusted."""
+        for block in blocks:
+            assert self._references[block] > 0, f"block {block} is not in use"
+            digest = self._digest_of.pop(block, None)
+            if digest is not None:
+                del self._block_of[digest]
+
     def find(self, digest: bytes) -> int | None:
         """The block that holds this prefix, without taking a reference."""
         return self._block_of.get(digest)

@@ -277,6 +277,8 @@ class Engine:
             return self._fail(group, draw.message)
         fault = next((row.fault for row in drawn if row.fault is not None), None)
         if fault is not None:
+            # Scores that are no numbers come from keys and values that are none, and those others would share.
+            self._scheduler.distrust(group)
             return self._fail(group, fault)
         choices = group.strategy.going_on
         if choices is not None and group.watch is None:

@@ -156,6 +156,11 @@ class Scheduler:
             row.output.append(token)
         group.num_generated += 1
 
+    def distrust(self, group: Group) -> None:
+        """What a group has computed is not to be found in the cache: it may be as broken as its scores were."""
+        for row in group.rows:
+            self.allocator.forget(row.block_table)
+
     def drop_rows(self, group: Group, indices: Iterable[int]) -> None:
         """End some live rows of a group; without any left the group is over."""
         dropped = set(indices)
