@@ -46,7 +46,7 @@ kernels: $(VENV)/.dev  ## Compile the fused kernels for sm_80 and sm_90 and tabu
 	$(BIN)/python benchmarks/kernel_resources.py
 	$(BIN)/python benchmarks/report.py
 
-check-kernels: $(VENV)/.dev  ## Compile the fused kernels and compare with the table of what they take
+check-kernels: $(VENV)/.dev  ## Compare the fused kernels with the table of what they take, and compile a part anew
 	$(BIN)/python benchmarks/kernel_resources.py --check
 
 gpu-check: $(VENV)/.dev  ## Check the fused kernels, and all else with them, on this machine's NVIDIA GPU

@@ -35,6 +35,8 @@ _RESULT = Path(__file__).parent / "results" / "kernel_resources.json"
 _HOW = "run `make kernels`"
 # `--check` compiles one in so many anew.
 _PARTS = 16
+# After so many the table is written.
+_BATCH = 64
 
 Row = Resources | Failure
 
@@ -163,14 +165,15 @@ def _check(
 def _write(
     pool: Pool, tasks: Sequence[Task], table: Mapping[tuple[str, str, str], Resources]
 ) -> tuple[list[Row], list[str]]:
-    """Compile what the table does not have. It is written after each op, so that a run that is cut short counts."""
+    """Compile what the table does not have. It is written now and then, so that a run that is cut short counts."""
     kept = {t.key: table[t.key] for t in tasks if t.key in table and table[t.key].digest == t.digest}
+    missing = [task for task in tasks if task.key not in kept]
     rows: list[Row] = []
-    for op in dict.fromkeys(task.op for task in tasks):
-        rows += _compile(pool, [task for task in tasks if task.op == op and task.key not in kept])
+    for start in range(0, max(len(missing), 1), _BATCH):
+        rows += _compile(pool, missing[start : start + _BATCH])
         compiled = [row for row in rows if isinstance(row, Resources)]
         _RESULT.write_text(record([*kept.values(), *compiled]))
-        print(f"{op}: written to {_RESULT}", flush=True)
+        print(f"{len(rows)} of {len(missing)} compiled; written to {_RESULT}", flush=True)
     return rows, list(faults([*rows, *kept.values()]))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from reports.record import Record
-from reports.section import Section, bullets, table
+from reports.section import Section, bullets, several, table
 
 
 def render(record: Record) -> Section:
@@ -14,8 +14,9 @@ def render(record: Record) -> Section:
         "What the fused kernels take of a GPU",
         [
             f"Each of the {len(rows)} configurations that a launcher of a fused kernel can choose, compiled for sm_80"
-            " (A100) and sm_90 (H100, H200) by `python benchmarks/kernel_resources.py`, which needs no GPU; continuous"
-            " integration compiles them all anew and compares. Ranges are over an op's configurations. Occupancy is the"
+            " (A100) and sm_90 (H100, H200) by `python benchmarks/kernel_resources.py`, which needs no GPU."
+            " Continuous integration refuses a table that is older than a kernel, and compiles a part of it anew for"
+            " each commit. Ranges are over an op's configurations. Occupancy is the"
             " share of a multiprocessor's 64 warp slots that are taken if as many blocks run on it as registers and"
             " shared memory allow: an estimate, not a speed.",
             table(
@@ -59,6 +60,7 @@ def _reasons(spilling: Sequence[Record]) -> list[str]:
     for row in spilling:
         found.setdefault((row.text("op"), row.text("why_spills")), []).append(row.count("spilled"))
     return [
-        f"`{op}` spills up to {max(amounts)} bytes a thread in {len(amounts)} configurations: {reason.rstrip('.')}."
+        f"`{op}` spills up to {max(amounts)} bytes a thread in {several(len(amounts), 'configuration')}:"
+        f" {reason.rstrip('.')}."
         for (op, reason), amounts in sorted(found.items())
     ]
