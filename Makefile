@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
 MODEL ?= demo
 PORT ?= 8000
+JOBS ?= auto
 URL ?= http://localhost:$(PORT)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,8 +34,8 @@ report: $(VENV)/.dev  ## Write docs/performance.md and its pictures from benchma
 docs: $(VENV)/.dev  ## Run the pages in PAGES (default: all) and write the output that was seen into them
 	PYTHONPATH=tests $(BIN)/python -m executed_pages.update $(PAGES)
 
-test: $(VENV)/.dev  ## Run the tests
-	$(BIN)/python -m pytest -q $(TESTS)
+test: $(VENV)/.dev  ## Run the tests, on JOBS cores (default: all)
+	$(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
 check: $(VENV)/.dev  ## Check format, lint, types and import layers
 	$(BIN)/ruff format --check .
