@@ -21,10 +21,10 @@ DETERMINISTIC = frozenset(("greedy", "beam", "constrained_beam"))
 class StrategyFields:
     """The fields as they stand in a request; their defaults ask for nothing."""
 
-    num_beams: int = 1
+    num_beams: int = dataclasses.field(default=1, metadata={"minimum": 1})
     use_beam_search: bool = False
-    best_of: int | None = None
-    num_beam_groups: int = 1
+    best_of: int | None = dataclasses.field(default=None, metadata={"minimum": 1})
+    num_beam_groups: int = dataclasses.field(default=1, metadata={"minimum": 1})
     diversity_penalty: float = 0.0
     length_penalty: float = 1.0
     early_stopping: Literal["never"] | bool = False

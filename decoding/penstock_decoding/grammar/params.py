@@ -1,7 +1,7 @@
 """`GrammarParams`: the grammar that a request gives."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from penstock_decoding.errors import ParameterError
 from penstock_decoding.read import JsonText
@@ -23,9 +23,9 @@ class GrammarParams:
 
     json_schema: JsonText | None = None
     json_object: bool = False
-    regex: str | None = None
-    choice: tuple[str, ...] | None = None
-    lark: str | None = None
+    regex: str | None = field(default=None, metadata={"maxLength": MAX_CHARACTERS})
+    choice: tuple[str, ...] | None = field(default=None, metadata={"minItems": 1, "maxItems": MAX_CHOICES})
+    lark: str | None = field(default=None, metadata={"maxLength": MAX_CHARACTERS})
 
     def __post_init__(self) -> None:
         given = [kind for kind in KINDS if getattr(self, kind) not in (None, False)]

@@ -48,18 +48,19 @@ def _written(params: GrammarParams) -> str:
         return _choice(params.choice)
     if params.lark is not None:
         return _lark(params.lark)
-    return _json('{"type": "object"}' if params.json_schema is None else params.json_schema)
+    schema = {"type": "object"} if params.json_schema is None else json.loads(params.json_schema)
+    return f"start: {json_rule(schema)}\n"
 
 
-def _json(schema: str) -> str:
-    value = json.loads(schema)
+def json_rule(value: object) -> str:
+    """JSON that follows a schema, as the right side of a rule of Lark. Its references are its own."""
     if value is True:
         value = {}
     if isinstance(value, dict):
         own = value.get("x-guidance", {})
         if isinstance(own, dict) and not own.keys() & {"whitespace_pattern", "whitespace_flexible"}:
-            value["x-guidance"] = own | {"whitespace_pattern": WHITESPACE}
-    return f"start: %json {json.dumps(value)}\n"
+            value = value | {"x-guidance": own | {"whitespace_pattern": WHITESPACE}}
+    return f"%json {json.dumps(value)}"
 
 
 def _regex(regex: str) -> str:

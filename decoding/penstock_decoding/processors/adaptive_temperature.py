@@ -10,7 +10,7 @@ row that is near enough stops there, so that its temperature does not depend on 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from penstock_decoding.errors import ParameterError
@@ -30,9 +30,9 @@ DEEPEST = -1e18  # a score this far below the best has no weight at any allowed 
 class AdaptiveTemperatureParams:
     """`target`: the entropy in bits, from 0 to 20; `lowest` and `highest`: allowed temperatures, from 0.01 to 10."""
 
-    target: float
-    lowest: float = 0.1
-    highest: float = 2.0
+    target: float = field(metadata={"minimum": 0, "maximum": 20})
+    lowest: float = field(default=0.1, metadata={"minimum": 0.01, "maximum": 10})
+    highest: float = field(default=2.0, metadata={"minimum": 0.01, "maximum": 10})
 
     def __post_init__(self) -> None:
         if not 0 <= self.target <= 20:

@@ -10,7 +10,7 @@ Invariant: every answer is a whole sequence. Requests whose stop conditions coul
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,8 +41,10 @@ class AllowedSequencesParams:
     """`sequences`: token ids of each answer that is allowed, without the token that ends it. `texts`: the same as
     texts. At most 100 000 together, 1024 tokens each, 2 000 000 tokens in all."""
 
-    sequences: TokenLists = NONE
-    texts: tuple[str, ...] = ()
+    sequences: TokenLists = field(
+        default=NONE, metadata={"maxItems": MAX_SEQUENCES, "items": {"minItems": 1, "maxItems": MAX_LENGTH}}
+    )
+    texts: tuple[str, ...] = field(default=(), metadata={"maxItems": MAX_SEQUENCES, "items": {"minLength": 1}})
 
     def __post_init__(self) -> None:
         sizes = self.sequences.each_size()

@@ -5,7 +5,7 @@ list of which nothing is left fails the request: see `exclusion.py`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +27,7 @@ MAX_TOKENS = 2**20
 class AllowedTokensParams:
     """`tokens`: ids of the tokens that stay, at least one."""
 
-    tokens: tuple[int, ...]
+    tokens: tuple[int, ...] = field(metadata={"minItems": 1, "maxItems": MAX_TOKENS, "items": {"minimum": 0}})
 
     def __post_init__(self) -> None:
         if not 0 < len(self.tokens) <= MAX_TOKENS:

@@ -10,7 +10,7 @@ that spells it with other tokens is not hindered.
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from penstock_decoding.errors import ParameterError
 from penstock_decoding.per_params import PerParams
@@ -29,8 +29,13 @@ MAX_CHARACTERS = 1024
 class BadWordsParams:
     """`words`: token sequences, at most 4096 of at most 256 tokens. `texts`: likewise, of at most 1024 characters."""
 
-    words: tuple[tuple[int, ...], ...] = ()
-    texts: tuple[str, ...] = ()
+    words: tuple[tuple[int, ...], ...] = field(
+        default=(),
+        metadata={"maxItems": MAX_WORDS, "items": {"minItems": 1, "maxItems": MAX_TOKENS, "items": {"minimum": 0}}},
+    )
+    texts: tuple[str, ...] = field(
+        default=(), metadata={"maxItems": MAX_WORDS, "items": {"minLength": 1, "maxLength": MAX_CHARACTERS}}
+    )
 
     def __post_init__(self) -> None:
         if len(self.words) > MAX_WORDS:

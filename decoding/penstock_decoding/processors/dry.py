@@ -12,7 +12,7 @@ several breakers that begin together counts; here it is the one that ends last, 
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,12 +47,20 @@ class DryParams:
     characters, by default line break, colon, quote and asterisk, or none if `breakers` are given.
     """
 
-    multiplier: float = 0.8
-    base: float = 1.75
-    allowed_length: int = 2
-    range: int = -1
-    breakers: tuple[tuple[int, ...], ...] = ()
-    breaker_texts: tuple[str, ...] | None = None
+    multiplier: float = field(default=0.8, metadata={"minimum": 0, "maximum": 100})
+    base: float = field(default=1.75, metadata={"minimum": 1, "maximum": 100})
+    allowed_length: int = field(default=2, metadata={"minimum": 1, "maximum": MAX_TOKENS})
+    range: int = field(default=-1, metadata={"minimum": -1, "maximum": MAX_TOKENS})
+    breakers: tuple[tuple[int, ...], ...] = field(
+        default=(),
+        metadata={
+            "maxItems": MAX_BREAKERS,
+            "items": {"minItems": 1, "maxItems": MAX_BREAKER_TOKENS, "items": {"minimum": 0}},
+        },
+    )
+    breaker_texts: tuple[str, ...] | None = field(
+        default=None, metadata={"maxItems": MAX_TEXTS, "items": {"minLength": 1, "maxLength": MAX_BREAKER_CHARACTERS}}
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.multiplier <= 100:

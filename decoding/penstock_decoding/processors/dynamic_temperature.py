@@ -6,7 +6,7 @@ tokens not excluded; low and high are `value` minus and plus `spread`, low at le
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from penstock_decoding.errors import ParameterError
@@ -27,9 +27,9 @@ class DynamicTemperatureParams:
     `exponent`: from 0 (always the highest temperature) to 10; above 1 the temperature rises late, below 1 early.
     """
 
-    value: float = 1.0
-    spread: float = 0.0
-    exponent: float = 1.0
+    value: float = field(default=1.0, metadata={"exclusiveMinimum": 0, "maximum": 2})
+    spread: float = field(default=0.0, metadata={"minimum": 0, "maximum": 5})
+    exponent: float = field(default=1.0, metadata={"minimum": 0, "maximum": 10})
 
     def __post_init__(self) -> None:
         if self.value == 0:

@@ -5,7 +5,7 @@ Source: Hewitt, Manning, Liang, "Truncation Sampling as Language Model Desmoothi
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from penstock_decoding.errors import ParameterError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class EpsilonParams:
     """`cutoff`: epsilon, from 0 (keeps every token) to below 1; 3e-4 to 9e-4 in the paper."""
 
-    cutoff: float
+    cutoff: float = field(metadata={"minimum": 0, "exclusiveMaximum": 1})
 
     def __post_init__(self) -> None:
         if not 0 <= self.cutoff < 1:

@@ -6,7 +6,7 @@ likeliest one always does. Source: Hewitt, Manning, Liang, "Truncation Sampling 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from penstock_decoding.errors import ParameterError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class EtaParams:
     """`cutoff`: epsilon, from 0 (keeps every token) to below 1; 3e-4 to 4e-3 in the paper."""
 
-    cutoff: float
+    cutoff: float = field(metadata={"minimum": 0, "exclusiveMaximum": 1})
 
     def __post_init__(self) -> None:
         if not 0 <= self.cutoff < 1:

@@ -7,7 +7,7 @@ row that has one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from penstock_decoding.errors import ParameterError
@@ -25,7 +25,7 @@ MAX_AFTER = 2**31 - 1
 class ForceEndParams:
     """`after`: tokens of an answer, 0 or more, after which only a stop token may follow."""
 
-    after: int
+    after: int = field(metadata={"minimum": 0, "maximum": MAX_AFTER})
 
     def __post_init__(self) -> None:
         if not 0 <= self.after <= MAX_AFTER:

@@ -1,7 +1,7 @@
 """Logit bias: a number added to the scores of named tokens. OpenAI's field, with its range of -100 to 100."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from penstock_decoding.errors import ParameterError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class LogitBiasParams:
     """`bias`: token id to the number added to its score, each between -100 and 100."""
 
-    bias: dict[int, float]
+    bias: dict[int, float] = field(metadata={"additionalProperties": {"minimum": -100, "maximum": 100}})
 
     def __post_init__(self) -> None:
         for token, value in self.bias.items():

@@ -5,7 +5,7 @@ Source: Nguyen et al., "Turning Up the Heat: Min-p Sampling for Creative and Coh
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from penstock_decoding.errors import ParameterError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class MinPParams:
     """`share`: of the likeliest token's probability, from 0 (keeps every token) to 1."""
 
-    share: float
+    share: float = field(metadata={"minimum": 0, "maximum": 1})
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:

@@ -1,7 +1,7 @@
 """min_tokens: no token that ends the answer is chosen before it has so many others, as in transformers and vLLM."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from penstock_decoding.errors import ParameterError
 from penstock_decoding.processor import Ask
@@ -12,7 +12,7 @@ from penstock_decoding.processors.exclusion import Entries, ExcludeTokens
 class MinTokensParams:
     """`count`: tokens an answer has at least before the one that ends it."""
 
-    count: int
+    count: int = field(metadata={"minimum": 0})
 
     def __post_init__(self) -> None:
         if self.count < 0:

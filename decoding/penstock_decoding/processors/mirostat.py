@@ -11,7 +11,7 @@ Perplexity" (2021). As in llama.cpp, S is measured after truncation, in the dist
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,9 +32,9 @@ FIRST_LOOK = 256  # as for top-p: selecting this many is mostly enough and much 
 class MirostatParams:
     """`version`: 1 or 2; 0: off. `target`: tau, in bits, from 0 to 20; `rate`: eta, from 0 to 1."""
 
-    version: int = 2
-    target: float = 5.0
-    rate: float = 0.1
+    version: int = field(default=2, metadata={"minimum": 0, "maximum": 2})
+    target: float = field(default=5.0, metadata={"minimum": 0, "maximum": 20})
+    rate: float = field(default=0.1, metadata={"minimum": 0, "maximum": 1})
 
     def __post_init__(self) -> None:
         if self.version not in (0, 1, 2):

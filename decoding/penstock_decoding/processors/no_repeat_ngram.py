@@ -7,7 +7,7 @@ request: see `exclusion.py`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ MAX_SIZE = 256
 class NoRepeatNgramParams:
     """`size`: n, from 1 (no token twice) to 256; 0 excludes nothing."""
 
-    size: int
+    size: int = field(metadata={"minimum": 0, "maximum": MAX_SIZE})
 
     def __post_init__(self) -> None:
         if not 0 <= self.size <= MAX_SIZE:

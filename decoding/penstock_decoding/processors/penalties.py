@@ -6,7 +6,7 @@ alone, a constant and a multiple of how often it stands there. Repetition goes f
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class PenaltiesParams:
     """`repetition` between 0.01 and 10 (1: none); `presence` and `frequency` between -2 and 2 (0: none)."""
 
-    repetition: float = 1.0
-    presence: float = 0.0
-    frequency: float = 0.0
+    repetition: float = field(default=1.0, metadata={"minimum": 0.01, "maximum": 10})
+    presence: float = field(default=0.0, metadata={"minimum": -2, "maximum": 2})
+    frequency: float = field(default=0.0, metadata={"minimum": -2, "maximum": 2})
 
     def __post_init__(self) -> None:
         if not 0.01 <= self.repetition <= 10:

@@ -4,7 +4,7 @@ p_i ~ exp(s_i / T). Source: Ackley, Hinton, Sejnowski, "A Learning Algorithm for
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from penstock_decoding.errors import ParameterError
@@ -22,7 +22,7 @@ SMALLEST = 2.0**-126
 class TemperatureParams:
     """`value`: T, above 0 and at most 2."""
 
-    value: float
+    value: float = field(metadata={"exclusiveMinimum": 0, "maximum": 2})
 
     def __post_init__(self) -> None:
         if self.value <= 0:

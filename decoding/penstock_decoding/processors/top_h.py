@@ -10,7 +10,7 @@ Text Generation" (2025).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from penstock_decoding.errors import ParameterError
@@ -31,7 +31,7 @@ Rule = Literal["transformers", "paper"]
 class TopHParams:
     """`share`: of the entropy, above 0 and at most 1 (keeps every token); 0.4 in the paper. `rule`: which reading."""
 
-    share: float
+    share: float = field(metadata={"exclusiveMinimum": 0, "maximum": 1})
     rule: Rule = "transformers"
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ Source: Fan, Lewis, Dauphin, "Hierarchical Neural Story Generation" (2018), sect
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from penstock_decoding.errors import ParameterError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class TopKParams:
     """`count`: k. 0, or -1 as vLLM writes it, keeps every token."""
 
-    count: int
+    count: int = field(metadata={"minimum": -1})
 
     def __post_init__(self) -> None:
         if self.count < -1:

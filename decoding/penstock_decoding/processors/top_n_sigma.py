@@ -6,7 +6,7 @@ which tokens stay does not depend on the temperature. Source: Tang et al., "Top-
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from penstock_decoding.errors import ParameterError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class TopNSigmaParams:
     """`deviations`: n, above 0 and at most 100. 0, or -1 as llama.cpp writes it, keeps every token."""
 
-    deviations: float
+    deviations: float = field(metadata={"anyOf": [{"minimum": 0, "maximum": 100}, {"const": -1}]})
 
     def __post_init__(self) -> None:
         if not (0 <= self.deviations <= 100 or self.deviations == -1):

@@ -5,7 +5,7 @@ Source: Holtzman et al., "The Curious Case of Neural Text Degeneration" (2020), 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from penstock_decoding.errors import ParameterError
@@ -29,7 +29,7 @@ ROWS_AT_ONCE = 16
 class TopPParams:
     """`mass`: p, above 0 and at most 1."""
 
-    mass: float
+    mass: float = field(metadata={"exclusiveMinimum": 0, "maximum": 1})
 
     def __post_init__(self) -> None:
         if not 0 < self.mass <= 1:

@@ -5,7 +5,7 @@ stays too. The likeliest token may go. Source: Meister, Pimentel, Wiher, Cottere
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from penstock_decoding.errors import ParameterError
@@ -24,7 +24,7 @@ LOOKS = (256, 4096)
 class TypicalParams:
     """`mass`: p, above 0 and at most 1 (keeps every token)."""
 
-    mass: float
+    mass: float = field(metadata={"exclusiveMinimum": 0, "maximum": 1})
 
     def __post_init__(self) -> None:
         if not 0 < self.mass <= 1:

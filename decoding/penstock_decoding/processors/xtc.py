@@ -11,7 +11,7 @@ share one row, before their first token, are struck together, by the number of t
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,8 +31,8 @@ class XtcParams:
     """`probability` of striking in a step, from 0 (never) to 1. `threshold`: a probability too; above 0.5 no two tokens
     reach it."""
 
-    probability: float = 0.5
-    threshold: float = 0.1
+    probability: float = field(default=0.5, metadata={"minimum": 0, "maximum": 1})
+    threshold: float = field(default=0.1, metadata={"minimum": 0, "maximum": 1})
 
     def __post_init__(self) -> None:
         for name, value in (("probability", self.probability), ("threshold", self.threshold)):

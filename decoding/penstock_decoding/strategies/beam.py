@@ -9,7 +9,7 @@ Source: Vijayakumar et al., "Diverse Beam Search" (2018), section 4, for the gro
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,12 @@ class BeamParams:
     not at any length ("never"). `groups`: how many the width is divided into; `diversity_penalty`: see above.
     """
 
-    width: int
-    n: int = 1
-    length_penalty: float = 1.0
+    width: int = field(metadata={"minimum": 1, "maximum": MAX_WIDTH})
+    n: int = field(default=1, metadata={"minimum": 1, "maximum": MAX_WIDTH})
+    length_penalty: float = field(default=1.0, metadata={"minimum": -10, "maximum": 10})
     early_stopping: EarlyStopping = False
-    groups: int = 1
-    diversity_penalty: float = 0.0
+    groups: int = field(default=1, metadata={"minimum": 1, "maximum": MAX_WIDTH})
+    diversity_penalty: float = field(default=0.0, metadata={"minimum": 0, "maximum": 100})
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= MAX_WIDTH:

@@ -11,7 +11,7 @@ makes it an answer.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
@@ -33,6 +33,8 @@ MAX_WORD_TOKENS = 32
 MAX_TOKENS = 256
 MAX_TEXT_CHARACTERS = 256
 
+_SEQUENCE = {"minItems": 1, "maxItems": MAX_WORD_TOKENS, "items": {"minimum": 0}}
+
 
 @dataclass(frozen=True, slots=True)
 class ConstrainedBeamParams:
@@ -43,12 +45,16 @@ class ConstrainedBeamParams:
     of at most 32 tokens, and at most 256 tokens in all. A word that is named twice is asked for once.
     """
 
-    width: int
-    words: tuple[tuple[int, ...], ...] = ()
-    any_of: tuple[tuple[tuple[int, ...], ...], ...] = ()
-    texts: tuple[str, ...] = ()
-    n: int = 1
-    length_penalty: float = 1.0
+    width: int = field(metadata={"minimum": 1, "maximum": MAX_WIDTH})
+    words: tuple[tuple[int, ...], ...] = field(default=(), metadata={"maxItems": MAX_WORDS, "items": _SEQUENCE})
+    any_of: tuple[tuple[tuple[int, ...], ...], ...] = field(
+        default=(), metadata={"maxItems": MAX_WORDS, "items": {"minItems": 1, "items": _SEQUENCE}}
+    )
+    texts: tuple[str, ...] = field(
+        default=(), metadata={"maxItems": MAX_WORDS, "items": {"minLength": 1, "maxLength": MAX_TEXT_CHARACTERS}}
+    )
+    n: int = field(default=1, metadata={"minimum": 1, "maximum": MAX_WIDTH})
+    length_penalty: float = field(default=1.0, metadata={"minimum": -10, "maximum": 10})
     early_stopping: EarlyStopping = False
 
     def __post_init__(self) -> None:
@@ -63,9 +69,9 @@ class ConstrainedBeamParams:
             raise ParameterError("words", f"must be between 1 and {MAX_WORDS}, with any_of and texts")
         if () in self.any_of:
             raise ParameterError(f"any_of[{self.any_of.index(())}]", "must have at least one sequence")
-        for field, sequences in (("words", self.words), ("any_of", self._alternatives)):
+        for name, sequences in (("words", self.words), ("any_of", self._alternatives)):
             if not all(1 <= len(sequence) <= MAX_WORD_TOKENS for sequence in sequences):
-                raise ParameterError(field, f"must have between 1 and {MAX_WORD_TOKENS} tokens each")
+                raise ParameterError(name, f"must have between 1 and {MAX_WORD_TOKENS} tokens each")
         if sum(map(len, (*self.words, *self._alternatives))) > MAX_TOKENS:
             raise ParameterError("words", f"must have at most {MAX_TOKENS} tokens in all, with any_of and texts")
         for i, text in enumerate(self.texts):

@@ -1,6 +1,6 @@
 """Greedy decoding: each token is the likeliest one of the processed distribution; ties go to the lowest token id."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from penstock_decoding.strategy import Branches, Drawn, Live, StopRule
 class GreedyParams:
     """`n`: answers, which are all the same: OpenAI's API allows it, and clients count on n of them."""
 
-    n: int = 1
+    n: int = field(default=1, metadata={"minimum": 1})
 
     def __post_init__(self) -> None:
         if self.n < 1:

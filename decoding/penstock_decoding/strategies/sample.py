@@ -1,6 +1,6 @@
 """Sampling: each answer draws its next token from the processed distribution."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from penstock_decoding.draws import Sampled
 from penstock_decoding.errors import ParameterError
@@ -14,8 +14,8 @@ class SampleParams:
     """`n`: independent answers, drawn with sample indices 0 to n-1. `best_of`: if it is more, this many are drawn and
     the n likeliest per token are returned, all at the end."""
 
-    n: int = 1
-    best_of: int | None = None
+    n: int = field(default=1, metadata={"minimum": 1})
+    best_of: int | None = field(default=None, metadata={"minimum": 1})
 
     def __post_init__(self) -> None:
         if self.n < 1:

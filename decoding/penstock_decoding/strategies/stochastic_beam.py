@@ -14,7 +14,7 @@ if there are any above kappa. There can then be fewer answers, but their chances
 Source: Kool, van Hoof, Welling, "Stochastic Beams and Where to Find Them" (2019), section 4 and algorithm 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,8 @@ MAX_WIDTH = 1024
 class StochasticBeamParams:
     """`width`: how many different answers are searched for; `n` of them, the first, are returned: all unless given."""
 
-    width: int
-    n: int | None = None
+    width: int = field(metadata={"minimum": 1, "maximum": MAX_WIDTH})
+    n: int | None = field(default=None, metadata={"minimum": 1, "maximum": MAX_WIDTH})
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= MAX_WIDTH:
