@@ -7,15 +7,20 @@ from pathlib import Path
 from penstock_server.text.chat_template import ChatTemplate, load_template
 from penstock_server.text.codec import TextCodec
 from penstock_server.text.tokenizer import Tokenizer, read_tokenizer_config
+from penstock_server.tools.formats import ToolFormat, find_format
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """One model. `names[0]` is the one that replies and listings give; requests may use any."""
+    """One model. `names[0]` is the one that replies and listings give; requests may use any.
+
+    tool_format: how it writes calls of tools, as far as its chat template tells.
+    """
 
     names: tuple[str, ...]
     codec: TextCodec
     template: ChatTemplate | None
+    tool_format: ToolFormat | None = None
 
     @classmethod
     def load(cls, folder: Path, names: Sequence[str]) -> "ServedModel":
@@ -26,4 +31,5 @@ class ServedModel:
         """
         tokenizer = Tokenizer.load(folder)
         template = load_template(folder, read_tokenizer_config(folder), tokenizer.special_tokens)
-        return cls(tuple(names), TextCodec(tokenizer), template)
+        tool_format = None if template is None else find_format(template.source)
+        return cls(tuple(names), TextCodec(tokenizer), template, tool_format)

@@ -58,6 +58,37 @@ def test_renders_as_transformers_does(
     ) == theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=is_open, thinking=True)
 
 
+CONTINUED = ["The wheel", " turns \n", "and x", "x"]
+
+
+@pytest.mark.parametrize("source", TEMPLATES)
+@pytest.mark.parametrize("begun", CONTINUED)
+def test_continues_as_transformers_does(tmp_path: Path, source: str, begun: str) -> None:
+    """The prompt ends where the last message does, its white space kept if the template keeps it."""
+    transformers = pytest.importorskip("transformers")
+    folder = write_text_folder(
+        tmp_path, byte_level(), bos_token="<|endoftext|>", eos_token="<|im_end|>", chat_template=source
+    )
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    template = ServedModel.load(folder, ["m"]).template
+    assert template is not None
+    messages = [{"role": "user", "content": "x?"}, {"role": "assistant", "content": begun}]
+    if "tojson" in source:
+        # It shows each message twice, and transformers leaves its mark in the prompt.
+        with pytest.raises(TemplateError, match="cannot be continued"):
+            template.render(messages, add_generation_prompt=False, continues_last=True)
+        return
+    ours = template.render(messages, add_generation_prompt=False, continues_last=True)
+    assert ours == theirs.apply_chat_template(messages, tokenize=False, continue_final_message=True)
+
+
+def test_a_message_that_the_template_hides_cannot_be_continued() -> None:
+    template = ChatTemplate("{{ messages[0].content }}", {})
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    with pytest.raises(TemplateError, match="cannot be continued"):
+        template.render(messages, add_generation_prompt=False, continues_last=True)
+
+
 def test_where_templates_are_found(tmp_path: Path) -> None:
     named = [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "named"}]
     folder = write_text_folder(tmp_path, byte_level(), chat_template=named)

@@ -19,17 +19,18 @@ token_ids = st.lists(st.integers(0, 420), max_size=40)
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
-def streamed(kind: str, ids: list[int]) -> tuple[list[str], str]:
-    detokenizer = open_detokenizer(LOADED[kind].vocabulary)
+def streamed(kind: str, ids: list[int], *, shows_special: bool = False) -> tuple[list[str], str]:
+    detokenizer = open_detokenizer(LOADED[kind].showing(None if shows_special else frozenset()))
     return [detokenizer.push(token_id) for token_id in ids], detokenizer.finish()
 
 
 @kinds
+@pytest.mark.parametrize("shows_special", [False, True])
 @given(ids=token_ids)
 @settings(max_examples=150, deadline=None)
-def test_any_tokens(kind: str, ids: list[int]) -> None:
-    deltas, rest = streamed(kind, ids)
-    assert "".join(deltas) + rest == TOKENIZERS[kind].decode(ids, skip_special_tokens=True)
+def test_any_tokens(kind: str, shows_special: bool, ids: list[int]) -> None:
+    deltas, rest = streamed(kind, ids, shows_special=shows_special)
+    assert "".join(deltas) + rest == TOKENIZERS[kind].decode(ids, skip_special_tokens=not shows_special)
 
 
 @kinds

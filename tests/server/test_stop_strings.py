@@ -12,26 +12,27 @@ letters = st.text("ab c", max_size=12)
 stops = st.lists(st.text("ab c", min_size=1, max_size=4), max_size=3)
 
 
-def visible(pieces: list[str], stop: list[str]) -> tuple[str, bool]:
-    matcher = StopStrings(stop)
+def visible(pieces: list[str], stop: list[str], *, is_included: bool = False) -> tuple[str, bool]:
+    matcher = StopStrings(stop, is_included=is_included)
     shown = "".join(matcher.push(piece) for piece in pieces)
     return shown + matcher.release(), matcher.is_matched
 
 
-def expected(text: str, stop: list[str]) -> tuple[str, bool]:
+def expected(text: str, stop: list[str], *, is_included: bool = False) -> tuple[str, bool]:
     """By definition: at each character, is a stop string complete?"""
     for end in range(len(text) + 1):
         ended = [one for one in stop if text[:end].endswith(one)]
         if ended:
-            return text[: end - max(map(len, ended))], True
+            return text[: end if is_included else end - max(map(len, ended))], True
     return text, False
 
 
+@pytest.mark.parametrize("is_included", [False, True])
 @given(text=letters, stop=stops, cuts=st.lists(st.integers(0, 12)))
-def test_any_cut_of_any_text(text: str, stop: list[str], cuts: list[int]) -> None:
+def test_any_cut_of_any_text(is_included: bool, text: str, stop: list[str], cuts: list[int]) -> None:
     edges = [0, *sorted(cut for cut in cuts if cut <= len(text)), len(text)]
     pieces = [text[a:b] for a, b in pairwise(edges)]
-    assert visible(pieces, stop) == expected(text, stop)
+    assert visible(pieces, stop, is_included=is_included) == expected(text, stop, is_included=is_included)
 
 
 @given(text=letters, stop=stops)

@@ -16,9 +16,11 @@ class AnswerText:
 
     __slots__ = ("_detokenizer", "_num_unwatched", "_stops", "num_characters")
 
-    def __init__(self, detokenizer: Detokenizer, stop: Sequence[str] = (), min_tokens: int = 0) -> None:
+    def __init__(
+        self, detokenizer: Detokenizer, stop: Sequence[str] = (), min_tokens: int = 0, *, includes_stop: bool = False
+    ) -> None:
         self._detokenizer = detokenizer
-        self._stops = StopStrings(stop) if stop else None
+        self._stops = StopStrings(stop, is_included=includes_stop) if stop else None
         self._num_unwatched = min_tokens if stop else 0
         self.num_characters = 0
 
@@ -26,6 +28,11 @@ class AnswerText:
     def is_stopped(self) -> bool:
         """A stop string has matched."""
         return self._stops is not None and self._stops.is_matched
+
+    @property
+    def stopped_by(self) -> str | None:
+        """The stop string that has matched."""
+        return None if self._stops is None else self._stops.matched
 
     def push_one(self, token_id: int) -> str:
         """The visible text that this token settles; may be empty."""

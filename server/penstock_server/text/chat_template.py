@@ -56,6 +56,7 @@ class ChatTemplate:
             self._template = environment.from_string(tree)
         except (jinja2.TemplateError, RecursionError) as error:
             raise TemplateError(f"the chat template does not compile: {error}") from None
+        self.source = source
         # A template that never names the newer role means "system".
         self._knows_developer = "developer" in source
 
@@ -64,22 +65,29 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, Any]],
         *,
         add_generation_prompt: bool = True,
+        continues_last: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
         variables: Mapping[str, Any] | None = None,
     ) -> str:
         """The prompt text.
 
         Args:
             messages: plain JSON objects; keys whose value is None are left out, as transformers does.
+            continues_last: the prompt ends with the content of the last message, so that the answer goes on with it.
+            tools: as a request has them.
             variables: further names for the template; none of `RESERVED_NAMES`.
 
         Raises:
             TemplateError: the template refused the messages, failed, or ran into a limit.
         """
+        mark = secrets.token_hex(16)
+        if continues_last:
+            messages = _ended_by_mark(messages, mark)
         context: dict[str, Any] = {
             **self._special_tokens,
             **(variables or {}),
             "messages": [self._plain(message) for message in messages],
-            "tools": None,
+            "tools": tools,
             "documents": None,
             "add_generation_prompt": add_generation_prompt,
             _CLOCK: _clock(time.monotonic() + self._max_seconds, self._max_seconds),
@@ -98,13 +106,28 @@ class ChatTemplate:
             raise TemplateError("the chat template recurses too deeply") from None
         except Exception as error:  # a template can raise anything its expressions can
             raise TemplateError(f"the chat template failed: {error}") from None
-        return "".join(pieces)
+        text = "".join(pieces)
+        return _cut_at_mark(text, mark) if continues_last else text
 
     def _plain(self, message: Mapping[str, Any]) -> dict[str, Any]:
         plain = {key: value for key, value in message.items() if value is not None}
         if plain.get("role") == "developer" and not self._knows_developer:
             plain["role"] = "system"
         return plain
+
+
+def _ended_by_mark(messages: Sequence[Mapping[str, Any]], mark: str) -> list[Mapping[str, Any]]:
+    last = messages[-1]
+    # The space shows whether the template strips its messages.
+    return [*messages[:-1], {**last, "content": f"{last.get('content') or ''}{mark} "}]
+
+
+def _cut_at_mark(text: str, mark: str) -> str:
+    """The text before the mark, as transformers cuts it: white space before it goes where the template strips it."""
+    if text.count(mark) != 1:
+        raise TemplateError("the chat template does not show the last message once, as it is: it cannot be continued")
+    before, _, after = text.partition(mark)
+    return before if after.startswith(" ") else before.rstrip()
 
 
 def load_template(folder: Path, config: Mapping[str, Any], special_tokens: Mapping[str, str]) -> ChatTemplate | None:

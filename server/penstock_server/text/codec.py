@@ -35,11 +35,18 @@ class TextCodec:
         return PartEncoder(self.tokenizer, is_continuation=is_continuation)
 
     def open_stream(
-        self, stop: Sequence[str] = (), *, min_tokens: int = 0, is_continuation: bool = False
+        self,
+        stop: Sequence[str] = (),
+        *,
+        min_tokens: int = 0,
+        is_continuation: bool = False,
+        includes_stop: bool = False,
+        shown_special: frozenset[int] | None = frozenset(),
     ) -> AnswerText:
-        """The text of a new answer that ends before the first of the `stop` strings.
+        """The text of a new answer that ends before the first of the `stop` strings, or with it if `includes_stop`.
 
-        `is_continuation`: see `open_detokenizer`.
+        `is_continuation`: see `open_detokenizer`. `shown_special`: these special tokens are written out; None: all.
         """
-        detokenizer = open_detokenizer(self.tokenizer.vocabulary, is_continuation=is_continuation)
-        return AnswerText(detokenizer, stop, min_tokens)
+        vocabulary = self.tokenizer.showing(shown_special)
+        detokenizer = open_detokenizer(vocabulary, is_continuation=is_continuation)
+        return AnswerText(detokenizer, stop, min_tokens, includes_stop=includes_stop)

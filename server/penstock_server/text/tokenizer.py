@@ -12,7 +12,7 @@ from typing import Any
 import tokenizers
 
 from penstock_server.text.errors import TokenizerError
-from penstock_server.text.vocabulary import Vocabulary, read_vocabulary
+from penstock_server.text.vocabulary import Vocabulary, read_vocabulary, showing_special
 
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
@@ -31,6 +31,7 @@ class Tokenizer:
         self._inner = inner
         self.special_tokens = special_tokens
         self.vocabulary: Vocabulary = read_vocabulary(inner)
+        self._showing: dict[frozenset[int] | None, Vocabulary] = {frozenset(): self.vocabulary}
         self.longest_token = max(map(len, inner.get_vocab()), default=1)
         self.num_ids = max(inner.get_vocab().values(), default=-1) + 1
         self._holding = functools.lru_cache(maxsize=256)(self._find_holding)
@@ -62,13 +63,24 @@ class Tokenizer:
         token = self.special_tokens.get("bos_token")
         return None if token is None else self._inner.token_to_id(token)
 
+    def showing(self, shown: frozenset[int] | None) -> Vocabulary:
+        """The vocabulary in whose texts these special tokens are written out; None: all of them."""
+        if shown not in self._showing:
+            self._showing[shown] = showing_special(self.vocabulary, shown)
+        return self._showing[shown]
+
+    def special_id(self, text: str) -> int | None:
+        """The id of the special token of this text, if there is one."""
+        token_id = self._inner.token_to_id(text)
+        return token_id if token_id in self.vocabulary.special_ids else None
+
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of `text`; the tokenizer's own template adds e.g. a begin-of-text token if asked."""
         return self._inner.encode(text, add_special_tokens=add_special_tokens).ids
 
-    def decode(self, token_ids: list[int]) -> str:
-        """The text of the ids, special tokens skipped."""
-        return self._inner.decode(token_ids, skip_special_tokens=True)
+    def decode(self, token_ids: list[int], *, skip_special_tokens: bool = True) -> str:
+        """The text of the ids."""
+        return self._inner.decode(token_ids, skip_special_tokens=skip_special_tokens)
 
     def label(self, token_id: int) -> str:
         """The token as text, for people. One that is part of a character reads like `bytes:\\xe4\\xbd`, so that

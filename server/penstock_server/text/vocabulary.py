@@ -8,7 +8,7 @@ tokens (`<0xE4>`) are bytes, and a run of them is a text only as a whole. Both a
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tokenizers
@@ -102,6 +102,14 @@ class PieceVocabulary:
 
 
 Vocabulary = ByteVocabulary | PieceVocabulary
+
+
+def showing_special(vocabulary: Vocabulary, shown: frozenset[int] | None = None) -> Vocabulary:
+    """The same vocabulary, in whose texts these special tokens are written out; None: all of them."""
+    hidden = frozenset() if shown is None else vocabulary.special_ids - shown
+    if isinstance(vocabulary, ByteVocabulary):
+        return replace(vocabulary, special_ids=hidden, pieces={})
+    return replace(vocabulary, special_ids=hidden, pieces={})
 
 
 def read_vocabulary(tokenizer: tokenizers.Tokenizer) -> Vocabulary:
