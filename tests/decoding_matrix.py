@@ -32,6 +32,28 @@ VOCAB_SIZE = 500
 END = 384  # <|im_end|>
 LETTERS = range(40, 52)  # "I" to "T"
 NUM_TOLD = 20
+WORD = LETTERS[4]  # "M"
+PROMPT = [40, 41, 42, 40, 41, 42, 40, 41]
+ASKED: dict[str, Any] = {
+    "prompt": PROMPT, "seed": 5, "n": 2, "max_tokens": 8, "logprobs": NUM_TOLD, "processed_logprobs": NUM_TOLD,
+}  # fmt: skip
+
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "sample": {},
+    "beam": {"width": 4},
+    "constrained_beam": {"width": 4, "words": [[WORD]]},
+    "stochastic_beam": {"width": 3},
+}
+
+
+def body(strategy: str, chain: list[dict[str, Any]] | None = None, **fields: Any) -> dict[str, Any]:
+    """What is asked of a strategy; None takes a field away, and `params` are further ones of the strategy."""
+    decoding = {"strategy": strategy, **STRATEGIES[strategy], **fields.pop("params", {})}
+    if chain is not None:
+        decoding["chain"] = chain
+    whole = {**ASKED, "decoding": decoding, **fields}
+    return {name: value for name, value in whole.items() if value is not None}
 
 
 def letters_and_ends(prefix: Sequence[int]) -> NDArray[np.float32]:
@@ -63,6 +85,11 @@ class Reply:
     def refused_field(self) -> str | None:
         """The field that a 400 names; None if it is none."""
         return str(self.json["error"]["param"]) if self.status == 400 else None
+
+
+def contents(reply: Reply) -> list[tuple[str, str | None]]:
+    """The text and the reason of each answer."""
+    return [(choice["text"], choice["finish_reason"]) for choice in reply.choices]
 
 
 class Matrix:

@@ -37,7 +37,8 @@ class ShownToken(NamedTuple):
 class Delta(NamedTuple):
     """What one step added to one choice. `tokens` is empty unless the request asked to be told of each.
 
-    `score` and `inclusion_probability`: see `TokenOutput`; with the choice's end, if its search gave any.
+    `score` and `inclusion_probability`: see `TokenOutput`; with the choice's end, if its search gave any. `stopped_by`:
+    the stop string that ended it.
     """
 
     choice: int
@@ -47,6 +48,7 @@ class Delta(NamedTuple):
     is_first: bool
     score: float | None = None
     inclusion_probability: float | None = None
+    stopped_by: str | None = None
 
 
 class Watched(NamedTuple):
@@ -81,6 +83,7 @@ class Choice:
     finish_reason: str | None = None
     score: float | None = None
     inclusion_probability: float | None = None
+    stopped_by: str | None = None
 
 
 class _Answer:
@@ -182,6 +185,7 @@ class Answers:
                 choice.tokens.extend(delta.tokens)
                 choice.finish_reason = delta.finish_reason
                 choice.score, choice.inclusion_probability = delta.score, delta.inclusion_probability
+                choice.stopped_by = delta.stopped_by
         for choice, texts in zip(whole, pieces, strict=True):
             choice.text = "".join(texts)
         return [choice for choice in whole if choice.finish_reason is not None]
@@ -219,8 +223,8 @@ class Answers:
             offset = len(answer.lead) + answer.text.num_characters
             if self.plan.tells_tokens:
                 shown.append(ShownToken(token.token_id, offset, token.logprobs, token.processed, token.trace))
-            # The token that ended an answer by its id is not part of the text.
-            if token.finish is not Finish.STOP:
+            # The token that ended an answer by its id is not part of the text, unless asked for.
+            if token.finish is not Finish.STOP or self.plan.includes_stop:
                 texts.append(answer.text.push_one(token.token_id))
             reason = token.finish.reason
             if reason is not None and not answer.text.is_stopped:
@@ -240,7 +244,7 @@ class Answers:
         if is_first:
             text = answer.lead + text
         if answer.text.is_stopped:  # what is told of the whole answer is not true of what is left of it
-            return Delta(choice, text, shown, reason, is_first)
+            return Delta(choice, text, shown, reason, is_first, stopped_by=answer.text.stopped_by)
         return Delta(choice, text, shown, reason, is_first, token.score, token.inclusion_probability)
 
     def _count(self, answer: _Answer, now: float) -> None:
@@ -280,7 +284,13 @@ def _open_text(plan: Plan, request: GenerationRequest, model: ServedModel) -> An
     # After a prompt of nothing but special tokens a text begins, as it does in chat.
     special_ids = model.codec.tokenizer.vocabulary.special_ids
     is_continuation = plan.is_continuation and any(token_id not in special_ids for token_id in request.prompt)
-    return model.codec.open_stream(plan.stop, min_tokens=plan.min_tokens, is_continuation=is_continuation)
+    return model.codec.open_stream(
+        plan.stop,
+        min_tokens=plan.min_tokens,
+        is_continuation=is_continuation,
+        includes_stop=plan.includes_stop,
+        shown_special=plan.shown_special,
+    )
 
 
 async def _merged(streams: Sequence[RequestStream]) -> AsyncGenerator[tuple[int, StepOutput]]:

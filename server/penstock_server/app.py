@@ -3,6 +3,7 @@
 import logging
 
 from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -19,17 +20,37 @@ from penstock_server.errors import (
     error_response,
 )
 from penstock_server.middleware.admit import Admit
-from penstock_server.middleware.observe import Observe
+from penstock_server.middleware.observe import PROCESSING_TIME, REQUEST_ID, Observe
 from penstock_server.middleware.require_key import RequireKey
 from penstock_server.routes.chat import chat_router
 from penstock_server.routes.completions import completions_router
+from penstock_server.routes.docs import docs_router
 from penstock_server.routes.health import health_router
+from penstock_server.routes.messages import messages_router
 from penstock_server.routes.metrics import metrics_router
 from penstock_server.routes.models import models_router
+from penstock_server.routes.responses import responses_router
+from penstock_server.routes.text import text_router
+from penstock_server.routes.version import version_router
 from penstock_server.text.errors import TextError
 from penstock_server.version import VERSION
 
-ROUTERS = (completions_router, chat_router, models_router, health_router, metrics_router)
+ROUTERS = (
+    completions_router,
+    chat_router,
+    messages_router,
+    responses_router,
+    text_router,
+    models_router,
+    version_router,
+    health_router,
+    metrics_router,
+    docs_router,
+)
+
+
+# What a page's script may read of a reply, beside its body.
+EXPOSED_HEADERS = ("retry-after", REQUEST_ID, PROCESSING_TIME)
 
 
 def create_app(context: ServerContext) -> FastAPI:
@@ -41,7 +62,16 @@ def create_app(context: ServerContext) -> FastAPI:
         app.include_router(make_router(context))
     # The last one added is the outermost.
     app.add_middleware(Admit, life=context.life)
-    app.add_middleware(RequireKey, keys=context.config.api_key)
+    app.add_middleware(RequireKey, keys=context.keys)
+    if context.config.allow_origin:
+        # Outside of the keys: a browser asks beforehand, and without one, whether it may send a key.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=context.config.allow_origin,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
+        )
     log_level = logging.INFO if context.config.log_requests else logging.DEBUG
     app.add_middleware(Observe, metrics=context.metrics, log_level=log_level)
     for expected in (ApiError, DecodingError, EngineError, TextError):
@@ -52,7 +82,7 @@ def create_app(context: ServerContext) -> FastAPI:
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    return error_response(as_api_error(error))
+    return error_response(as_api_error(error), request.url.path)
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
@@ -62,10 +92,10 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     headers = dict(error.headers or {})
     match error.status_code:
         case 404:
-            return error_response(NotFound(f"there is no {request.method} {path}", code="unknown_path"))
+            return error_response(NotFound(f"there is no {request.method} {path}", code="unknown_path"), path)
         case 405:
-            return error_response(MethodNotAllowed(f"{path} does not take {request.method}", headers=headers))
+            return error_response(MethodNotAllowed(f"{path} does not take {request.method}", headers=headers), path)
         case status if 400 <= status < 500:
-            return error_response(BadRequest(str(error.detail)))
+            return error_response(BadRequest(str(error.detail)), path)
         case _:
-            return error_response(ServerFault("the server failed on this request"))
+            return error_response(ServerFault("the server failed on this request"), path)

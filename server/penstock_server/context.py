@@ -22,6 +22,7 @@ class ServerContext:
         fingerprint: OpenAI's `system_fingerprint`: the same as long as the model and the way it is computed are.
         created: start of the server, unix time; what /v1/models gives.
         catalogue: the processors and strategies that requests can name.
+        keys: any of them opens every route; none: no key is asked for.
     """
 
     client: EngineClient
@@ -32,13 +33,20 @@ class ServerContext:
     fingerprint: str
     created: int = field(default_factory=lambda: int(time.time()))
     catalogue: Catalogue = SHIPPED
+    keys: tuple[str, ...] = ()
 
     @classmethod
     def make(
-        cls, client: EngineClient, model: ServedModel, config: ServerConfig, catalogue: Catalogue = SHIPPED
+        cls,
+        client: EngineClient,
+        model: ServedModel,
+        config: ServerConfig,
+        catalogue: Catalogue = SHIPPED,
+        keys: tuple[str, ...] = (),
     ) -> "ServerContext":
         """The context of a server that is about to start."""
-        return cls(client, model, config, Life(), Metrics(client), _fingerprint(client.info), catalogue=catalogue)
+        fingerprint = _fingerprint(client.info)
+        return cls(client, model, config, Life(), Metrics(client), fingerprint, catalogue=catalogue, keys=keys)
 
 
 def _fingerprint(info: EngineInfo) -> str:

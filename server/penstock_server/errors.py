@@ -104,9 +104,28 @@ def as_api_error(error: Exception) -> ApiError:
             return ServerFault("the server failed on this request; its log says why")
 
 
-def error_response(error: ApiError) -> Response:
-    """The error as an HTTP response."""
-    return json_response(error.body(), error.status, error.headers)
+def error_response(error: ApiError, path: str = "") -> Response:
+    """The error as an HTTP response, in the shape of the API that `path` belongs to."""
+    body = anthropic_body(error) if path.startswith("/v1/messages") else error.body()
+    return json_response(body, error.status, error.headers)
+
+
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
+
+def anthropic_body(error: ApiError) -> dict[str, Any]:
+    """An error in Anthropic's shape; `param` and `code` stand beside what it has."""
+    kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
+    told = {"type": kind, "message": error.message, "param": error.param, "code": error.code}
+    return {"type": "error", "error": told}
 
 
 def dotted(path: str) -> str:

@@ -17,15 +17,20 @@ from penstock_decoding.flat_fields import FLAT_FIELDS
 from penstock_decoding.params import DecodingParams, read_decoding
 from penstock_engine.config import EngineInfo
 from penstock_engine.request import GenerationRequest, StopConditions
+from penstock_server.answer_form import SPEECH, AnswerForm, answer_form
 from penstock_server.errors import BadRequest, NotFound
 from penstock_server.model import ServedModel
 from penstock_server.schemas.chat import ChatBody
 from penstock_server.schemas.completion import DEFAULT_MAX_TOKENS, CompletionBody, Prompt
 from penstock_server.schemas.fields import GenerationFields
+from penstock_server.settings import ServerConfig
 from penstock_server.text.chat_template import required
+from penstock_server.tools.offer import ToolOffer
 
 # Encoding runs at some MB/s: below this it takes less time than handing it to a thread and back is worth.
 LONG_TEXT = 4096
+
+DEFAULTS = ServerConfig()
 
 # Choices of one request: each has a state here and a row in the engine.
 MAX_CHOICES = 4096
@@ -39,6 +44,11 @@ class Plan:
         requests: one per prompt; answer i of prompt p is choice p * num_choices + i of the reply.
         echoes: per prompt the text that goes before each of its answers; "" unless asked for.
         max_tokens: most tokens of one answer; 0 means that the engine is not asked at all.
+        form: what an answer is made of, for APIs that tell its parts.
+        shown_special: special tokens that are written out in the text, None: all.
+        includes_stop: the stop string or token that ends an answer is part of its text.
+        tells_token_ids: the reply has the ids of prompt and answer; `labels_by_id`: tokens are named by their ids.
+        warnings: fields of the request that were passed over, and why.
         step_params: where in the body each processor of the chain was asked for, by its name.
         is_continuation: the answers go on after a text (completions), rather than beginning one (chat).
     """
@@ -60,12 +70,23 @@ class Plan:
     is_watched: bool
     includes_usage: bool
     is_continuation: bool
+    form: AnswerForm
+    shown_special: frozenset[int] | None
+    includes_stop: bool
+    tells_token_ids: bool
+    labels_by_id: bool
+    warnings: tuple[str, ...]
     step_params: Mapping[str, str]
 
     @property
     def tells_tokens(self) -> bool:
         """Whether something is told of each token, beside the text."""
-        return self.num_logprobs is not None or self.num_processed_logprobs is not None or self.has_chain_trace
+        return self.tells_token_ids or self.has_logprobs or self.has_chain_trace
+
+    @property
+    def has_logprobs(self) -> bool:
+        """Whether choices have an object `logprobs`."""
+        return self.num_logprobs is not None or self.num_processed_logprobs is not None
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -73,7 +94,11 @@ class Plan:
 
 
 async def plan_completion(
-    body: CompletionBody, model: ServedModel, info: EngineInfo, catalogue: Catalogue = SHIPPED
+    body: CompletionBody,
+    model: ServedModel,
+    info: EngineInfo,
+    catalogue: Catalogue = SHIPPED,
+    config: ServerConfig = DEFAULTS,
 ) -> Plan:
     """
     Raises:
@@ -85,30 +110,69 @@ async def plan_completion(
         prompts = await asyncio.to_thread(_encoded_prompts, body, model, info)
     else:
         prompts = _encoded_prompts(body, model, info)
-    echoes = tuple(_echo(prompt, model) for prompt in body.prompt) if body.echo else ("",) * len(prompts)
+    whole, prompts = prompts, [_truncated(prompt, body, info) for prompt in prompts]
+    echoes = ("",) * len(prompts)
+    if body.echo:
+        echoes = tuple(
+            _echo(given if len(kept) == len(all_ids) else tuple(kept), model)
+            for given, all_ids, kept in zip(body.prompt, whole, prompts, strict=True)
+        )
     # The default gives way to a long prompt; a number that was asked for does not.
     longest = max(map(len, prompts))
     max_tokens = min(DEFAULT_MAX_TOKENS, info.max_model_len - longest) if body.max_tokens is None else body.max_tokens
     _check_length(longest, max_tokens, info, "prompt", "max_tokens" if body.max_tokens is not None else None)
-    decoding = await _decoding(body, body.num_logprobs, model, info, catalogue, is_continuation=True)
-    return _plan("cmpl-", body, decoding, prompts, echoes, max_tokens, is_continuation=True, info=info)
+    decoding = await _decoding(body, body.num_logprobs, model, info, catalogue, config, SPEECH, is_continuation=True)
+    return _plan("cmpl-", body, decoding, prompts, echoes, max_tokens, SPEECH, is_continuation=True, info=info)
 
 
-async def plan_chat(body: ChatBody, model: ServedModel, info: EngineInfo, catalogue: Catalogue = SHIPPED) -> Plan:
+async def plan_chat(
+    body: ChatBody,
+    model: ServedModel,
+    info: EngineInfo,
+    catalogue: Catalogue = SHIPPED,
+    config: ServerConfig = DEFAULTS,
+    *,
+    prefix: str = "chatcmpl-",
+) -> Plan:
     """
     Raises:
         ApiError, ParameterError, TemplateError
     """
     _check_model(body, model)
-    prompt = await asyncio.to_thread(_encoded_chat, body, model, info)
+    offer = body.offer()
+    text, prompt = await asyncio.to_thread(encoded_chat, body, offer, model, info)
+    form = answer_form(body, offer, model, text)
     if not prompt:
         raise BadRequest("the chat template made an empty prompt of these messages", "messages", "invalid_value")
+    prompt = list(_truncated(prompt, body, info))
     asked = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     field = "max_tokens" if body.max_tokens is not None else "max_completion_tokens"
     max_tokens = info.max_model_len - len(prompt) if asked is None else asked
     _check_length(len(prompt), max_tokens, info, "messages", field if asked is not None else None)
-    decoding = await _decoding(body, body.num_logprobs, model, info, catalogue, is_continuation=False)
-    return _plan("chatcmpl-", body, decoding, [prompt], ("",), max_tokens, is_continuation=False, info=info)
+    continues = body.continue_final_message
+    decoding = await _decoding(body, body.num_logprobs, model, info, catalogue, config, form, is_continuation=continues)
+    return _plan(prefix, body, decoding, [prompt], ("",), max_tokens, form, is_continuation=continues, info=info)
+
+
+async def count_chat(
+    body: ChatBody,
+    model: ServedModel,
+    info: EngineInfo,
+    catalogue: Catalogue = SHIPPED,
+    config: ServerConfig = DEFAULTS,
+) -> int:
+    """The tokens of a prompt, whose request is checked as if it were to be answered, but for what has room.
+
+    Raises:
+        ApiError, ParameterError, TemplateError
+    """
+    _check_model(body, model)
+    offer = body.offer()
+    text, prompt = await asyncio.to_thread(encoded_chat, body, offer, model, info)
+    form = answer_form(body, offer, model, text)
+    continues = body.continue_final_message
+    await _decoding(body, body.num_logprobs, model, info, catalogue, config, form, is_continuation=continues)
+    return len(prompt)
 
 
 async def _decoding(
@@ -117,22 +181,51 @@ async def _decoding(
     model: ServedModel,
     info: EngineInfo,
     catalogue: Catalogue,
+    config: ServerConfig,
+    form: AnswerForm,
     *,
     is_continuation: bool,
 ) -> DecodingParams:
+    _check_num_logprobs(body, num_logprobs, config.max_logprobs)
     fields = body.decoding_fields() | {"num_logprobs": num_logprobs}
+    if form.grammar is not None:
+        fields |= _grammar_fields(fields, form.grammar)
     encoder = model.codec.encoder(is_continuation=is_continuation)
-    read = functools.partial(read_decoding, fields, vocab_size=info.vocab_size, catalogue=catalogue, encoder=encoder)
+    read = functools.partial(
+        read_decoding,
+        fields,
+        vocab_size=info.vocab_size,
+        max_choices=config.max_n,
+        catalogue=catalogue,
+        encoder=encoder,
+    )
     # A list of allowed answers can be a hundred thousand texts, and DRY's breakers are sought in the whole vocabulary;
     # numbers are read in less than a thread takes to start.
     is_long = bool(body.dry_multiplier) or any(isinstance(value, (list, dict)) for value in fields.values())
     try:
         return await asyncio.to_thread(read) if is_long else read()
     except ParameterError as error:
+        if form.grammar is not None and error.param in ("guided_grammar", "decoding.chain[0].grammar.lark"):
+            raise ParameterError(form.grammar_param, error.message) from None
         structured = body.structured()
         if structured is None or not error.param.startswith(structured.field):
             raise
         raise ParameterError(structured.renamed(error.param), structured.told(error.message)) from None
+
+
+def _grammar_fields(fields: Mapping[str, object], grammar: str) -> dict[str, object]:
+    """The fields that make this grammar a part of the chain, whoever gives the chain. Its own JSON is part of it."""
+    decoding = fields.get("decoding")
+    if isinstance(decoding, Mapping) and isinstance(decoding.get("chain"), list):
+        return {"decoding": {**decoding, "chain": [{"grammar": {"lark": grammar}}, *decoding["chain"]]}}
+    return {"guided_json": None, "guided_grammar": grammar}
+
+
+def _check_num_logprobs(body: GenerationFields, num_logprobs: int | None, most: int) -> None:
+    field = "top_logprobs" if isinstance(body, ChatBody) else "logprobs"
+    for name, asked in ((field, num_logprobs), ("processed_logprobs", body.processed_logprobs)):
+        if asked is not None and asked > most:
+            raise BadRequest(f"must be at most {most} on this server", name, "invalid_value")
 
 
 def _plan(
@@ -142,6 +235,7 @@ def _plan(
     prompts: Sequence[Sequence[int]],
     echoes: tuple[str, ...],
     max_tokens: int,
+    form: AnswerForm,
     *,
     is_continuation: bool,
     info: EngineInfo,
@@ -188,17 +282,26 @@ def _plan(
         is_watched=is_watched,
         includes_usage=options is not None and options.include_usage,
         is_continuation=is_continuation,
-        step_params=_step_params(body, decoding),
+        form=form,
+        shown_special=form.shown_special if body.skip_special_tokens else None,
+        includes_stop=body.include_stop_str_in_output,
+        tells_token_ids=body.return_token_ids,
+        labels_by_id=body.return_tokens_as_token_ids,
+        warnings=body.warnings,
+        step_params=_step_params(body, decoding, form),
     )
 
 
-def _step_params(body: GenerationFields, decoding: DecodingParams) -> dict[str, str]:
+def _step_params(body: GenerationFields, decoding: DecodingParams, form: AnswerForm) -> dict[str, str]:
     structured, given = body.structured(), body.decoding_fields()
+    of_form = {} if form.grammar is None else {"grammar": form.grammar_param}
     if isinstance(body.decoding, dict) and "chain" in body.decoding:
-        return {step.name: f"decoding.chain.{i}.{step.name}" for i, step in enumerate(decoding.chain)}
+        first = len(of_form)  # the form's own step, which the body does not have
+        steps = enumerate(decoding.chain[first:])
+        return {step.name: f"decoding.chain.{i}.{step.name}" for i, step in steps} | of_form
     # Of several flat fields the one that is named first in the table.
     fields = {name: field for field, (name, *_) in reversed(FLAT_FIELDS.items()) if given.get(field) is not None}
-    return fields if structured is None else fields | {"grammar": structured.param}
+    return fields | ({} if structured is None else {"grammar": structured.param}) | of_form
 
 
 def _check_model(body: GenerationFields, model: ServedModel) -> None:
@@ -208,17 +311,18 @@ def _check_model(body: GenerationFields, model: ServedModel) -> None:
 
 def _encoded_prompts(body: CompletionBody, model: ServedModel, info: EngineInfo) -> list[Sequence[int]]:
     params = ["prompt"] if len(body.prompt) == 1 else [f"prompt.{i}" for i in range(len(body.prompt))]
-    return [_encoded(prompt, param, model, info) for prompt, param in zip(body.prompt, params, strict=True)]
+    return [_encoded(prompt, param, body, model, info) for prompt, param in zip(body.prompt, params, strict=True)]
 
 
-def _encoded(prompt: Prompt, param: str, model: ServedModel, info: EngineInfo) -> Sequence[int]:
+def _encoded(prompt: Prompt, param: str, body: CompletionBody, model: ServedModel, info: EngineInfo) -> Sequence[int]:
     if not isinstance(prompt, str):
         if max(prompt) >= info.vocab_size:
             at = next(i for i, token_id in enumerate(prompt) if token_id >= info.vocab_size)
             _check_token_id(prompt[at], f"{param}.{at}", info)
         return prompt
-    _check_characters(prompt, param, model, info)
-    ids = model.codec.encode(prompt)
+    if body.truncate_prompt_tokens is None:
+        _check_characters(prompt, param, model, info)
+    ids = model.codec.tokenizer.encode(prompt, add_special_tokens=body.add_special_tokens)
     if ids:
         return ids
     # OpenAI reads an empty prompt as the beginning of a document.
@@ -228,14 +332,39 @@ def _encoded(prompt: Prompt, param: str, model: ServedModel, info: EngineInfo) -
     return [bos_id]
 
 
-def _encoded_chat(body: ChatBody, model: ServedModel, info: EngineInfo) -> list[int]:
-    text = required(model.template).render(
+def encoded_chat(
+    body: ChatBody, offer: ToolOffer | None, model: ServedModel, info: EngineInfo
+) -> tuple[str, list[int]]:
+    """The prompt's text and its token ids."""
+    template, variables = required(model.template), dict(body.chat_template_kwargs)
+    if body.reasoning_effort is not None:
+        if "reasoning_effort" not in template.source:
+            told = "this model's chat template does not know it"
+            raise BadRequest(told, "reasoning_effort", "unsupported_parameter")
+        variables["reasoning_effort"] = body.reasoning_effort
+    text = template.render(
         [message.model_dump() for message in body.messages],
-        add_generation_prompt=body.add_generation_prompt,
-        variables=body.chat_template_kwargs,
+        add_generation_prompt=body.add_generation_prompt and not body.continue_final_message,
+        continues_last=body.continue_final_message,
+        tools=None if offer is None else [tool.given for tool in offer.tools],
+        variables=variables,
     )
-    _check_characters(text, "messages", model, info)
-    return model.codec.tokenizer.encode(text, add_special_tokens=False)  # the template has written them
+    if body.truncate_prompt_tokens is None:
+        _check_characters(text, "messages", model, info)
+    # The template has written the special tokens, unless the caller knows better.
+    return text, model.codec.tokenizer.encode(text, add_special_tokens=body.add_special_tokens)
+
+
+def _truncated(prompt: Sequence[int], body: GenerationFields, info: EngineInfo) -> Sequence[int]:
+    """The last tokens of the prompt, as many as were asked for; -1: as many as the context has room for."""
+    count = body.truncate_prompt_tokens
+    if count is None:
+        return prompt
+    if count < 0:
+        asked = getattr(body, "max_completion_tokens", None)
+        max_tokens = asked if asked is not None else body.max_tokens
+        count = max(info.max_model_len - (1 if max_tokens is None else max_tokens), 1)
+    return prompt[-count:]
 
 
 def _check_characters(text: str, param: str, model: ServedModel, info: EngineInfo) -> None:

@@ -16,7 +16,7 @@ from penstock_server.context import ServerContext
 from penstock_server.errors import as_api_error
 from penstock_server.plan import Plan
 from penstock_server.replies.decoding_events import DecodingEvents
-from penstock_server.replies.layout import DONE, Layout, error_event, usage_of
+from penstock_server.replies.layout import Layout, usage_of
 
 log = logging.getLogger("penstock.server")
 
@@ -97,17 +97,32 @@ def _decoding_events(plan: Plan, context: ServerContext) -> DecodingEvents | Non
 
 
 async def _events(answers: Answers, layout: Layout, watching: DecodingEvents | None) -> AsyncIterator[bytes]:
-    """One bytes object per engine step; the last ones carry the usage and the end mark."""
+    """One bytes object per engine step, and what the API has before and after them."""
+    begin = layout.begin(usage_of(answers))
+    if begin:
+        yield _one_line_each(begin)
     try:
         async for progress in answers:
             chunks = layout.chunks(progress.deltas)
             if watching is not None and progress.watched is not None:
                 chunks += watching.event(progress.watched)
-            yield chunks
+            yield _one_line_each(chunks)
     except Exception as error:  # the status has been sent: the stream itself has to tell
         answers.abort()
         if not isinstance(error, EngineError):
             log.exception("%s failed", answers.plan.id)
-        yield error_event(as_api_error(error))
+        yield _one_line_each(layout.fault(as_api_error(error)))
         return
-    yield (layout.usage_chunk(usage_of(answers)) if answers.plan.includes_usage else b"") + DONE
+    yield _one_line_each(layout.end(usage_of(answers)))
+
+
+def _one_line_each(events: bytes) -> bytes:
+    """The events, with what some clients take for the end of a line (U+0085, U+2028, U+2029: Python's `splitlines`,
+    and so httpx's `iter_lines`) written as JSON's escapes. It stands in JSON strings only."""
+    if events.isascii():
+        return events
+    return (
+        events.replace(b"\xc2\x85", b"\\u0085")
+        .replace(b"\xe2\x80\xa8", b"\\u2028")
+        .replace(b"\xe2\x80\xa9", b"\\u2029")
+    )

@@ -29,8 +29,9 @@ from penstock_models.hub import HubError, resolve_folder
 from penstock_server.app import create_app
 from penstock_server.context import ServerContext
 from penstock_server.http_protocol import HttpProtocol
+from penstock_server.keys import read_keys
 from penstock_server.model import ServedModel
-from penstock_server.settings import ServerConfig
+from penstock_server.settings import ServerConfig, SettingsError
 from penstock_server.text.errors import TextError
 from penstock_server.version import VERSION
 
@@ -71,6 +72,10 @@ async def serve(engine_config: EngineConfig, server_config: ServerConfig, start_
     Raises:
         StartError
     """
+    try:
+        keys = read_keys(server_config)
+    except SettingsError as error:
+        raise StartError(str(error)) from None
     with contextlib.closing(bind(server_config)) as listener, Signals() as signals:
         loading = asyncio.create_task(_load(engine_config, server_config, start_engine))
         await _first_of(loading, signals.first.wait())
@@ -80,7 +85,8 @@ async def serve(engine_config: EngineConfig, server_config: ServerConfig, start_
             return signals.exit_code
         model, client, catalogue = await loading
         try:
-            return await _listen(ServerContext.make(client, model, server_config, catalogue), listener, signals)
+            context = ServerContext.make(client, model, server_config, catalogue, keys)
+            return await _listen(context, listener, signals)
         finally:
             await client.close()
 

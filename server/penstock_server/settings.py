@@ -6,6 +6,10 @@ from typing import Literal
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
+class SettingsError(Exception):
+    """A setting cannot be followed; the message names it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """What was asked of the HTTP side. Sizes in bytes, times in seconds. Each field's `help` is its line in --help."""
@@ -16,10 +20,19 @@ class ServerConfig:
         default=(), metadata={"help": "name that requests give, repeatable; default: MODEL, of a folder its last part"}
     )
     api_key: tuple[str, ...] = field(
-        default=(), metadata={"help": "key that every route but /health asks for, repeatable; default: no key"}
+        default=(), metadata={"help": "key that every route but /health and /ready asks for, repeatable; default: none"}
     )
+    api_key_file: str | None = field(default=None, metadata={"help": "file with further keys, one a line"})
+    allow_origin: tuple[str, ...] = field(
+        default=(), metadata={"help": "origin whose web pages may ask, or *, repeatable; default: none (no CORS)"}
+    )
+    max_n: int = field(default=128, metadata={"help": "most answers to one prompt"})
+    max_logprobs: int = field(default=20, metadata={"help": "most likeliest tokens told beside each token, up to 20"})
     max_request_bytes: int = field(
         default=16 * 2**20, metadata={"help": "largest body of a request, with a suffix like 4MiB", "is_size": True}
+    )
+    lenient: bool = field(
+        default=False, metadata={"help": "accept unknown fields of requests, and list them in the reply's warnings"}
     )
     drain_timeout: float = field(default=30.0, metadata={"help": "seconds that open requests get after SIGTERM"})
     ping_interval: float = field(

@@ -11,6 +11,7 @@ from stepping_engine import SteppingEngine, letters_script
 
 from penstock_server.app import create_app
 from penstock_server.context import ServerContext
+from penstock_server.keys import read_keys
 from penstock_server.model import ServedModel
 from penstock_server.settings import ServerConfig
 
@@ -46,7 +47,8 @@ def make_api(served_model: ServedModel) -> MakeApi:
         eos = tokenizer.encode(tokenizer.special_tokens.get("eos_token", "<|im_end|>"), add_special_tokens=False)
         info = fake_info(vocab_size=500, eos_token_ids=(eos[0],), max_model_len=max_model_len)
         engine = FakeEngine(info, cycling(tokenizer.encode(" water")))
-        context = ServerContext.make(engine, model, ServerConfig(**config))  # type: ignore[arg-type]  # a test's fields
+        settings = ServerConfig(**config)  # type: ignore[arg-type]  # a test's fields
+        context = ServerContext.make(engine, model, settings, keys=read_keys(settings))
         transport = httpx.ASGITransport(create_app(context), raise_app_exceptions=False)
         return Api(engine, context, httpx.AsyncClient(transport=transport, base_url="http://test", timeout=30))
 

@@ -64,6 +64,15 @@ async def test_roles_and_text_parts(api: Api) -> None:
     assert prompt_text(api) == "".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in turns)
 
 
+async def test_messages_of_evaluations(api: Api) -> None:
+    """lm-eval gives each message a type; it was refused. It also sends stop strings, the model's own end among them."""
+    message: dict[str, object] = {"role": "user", "content": "a", "type": "text"}
+    fields = {"temperature": 0, "max_tokens": 4, "seed": 1234, "stop": ["Question:", "</s>", "<|im_end|>"]}
+    assert (await reply(api, messages=[message], **fields))["usage"]["completion_tokens"] == 4
+    response = await api.chat(messages=[message | {"type": "picture"}])
+    assert response.status_code == 400 and response.json()["error"]["param"] == "messages.0.type"
+
+
 async def test_template_variables(make_api: MakeApi, tmp_path: Path) -> None:
     source = "{% if thinking %}think {% endif %}{{ messages[0].content }}"
     api = make_api(ServedModel.load(write_text_folder(tmp_path, byte_level(), chat_template=source), [MODEL]))
@@ -113,3 +122,44 @@ async def test_n_answers(api: Api) -> None:
     decode = api.context.model.codec.tokenizer.decode
     assert [choice["message"]["content"] for choice in got["choices"]] == [decode([word]) for word in words]
     assert got["usage"]["completion_tokens"] == 2 and len(api.engine.requests) == 1
+
+
+BEGUN = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
+
+
+async def test_an_answer_that_goes_on(api: Api) -> None:
+    api.say(" there")
+    got = await reply(api, messages=BEGUN, continue_final_message=True)
+    assert prompt_text(api) == "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi"
+    assert got["choices"][0]["message"]["content"] == " there"
+    await reply(api, messages=BEGUN, continue_final_message=True, add_generation_prompt=False)
+    assert prompt_text(api).endswith("assistant\nHi")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"continue_final_message": True, "add_generation_prompt": True, "messages": BEGUN},
+        {"continue_final_message": True, "messages": BEGUN[:1]},
+        {"continue_final_message": True, "messages": [BEGUN[0], {"role": "assistant", "content": ""}]},
+    ],
+)
+async def test_nothing_to_go_on_from(api: Api, fields: dict[str, Any]) -> None:
+    response = await api.chat(**fields)
+    assert response.status_code == 400 and response.json()["error"]["param"] == "continue_final_message"
+
+
+async def test_token_ids_of_prompt_and_answer(api: Api) -> None:
+    api.say("Hi there")
+    ids = [*api.encode("Hi there"), api.eos_id]
+    got = await reply(api, return_token_ids=True)
+    assert got["prompt_token_ids"] == list(api.engine.requests[-1].prompt)
+    assert got["choices"][0]["token_ids"] == ids and got["choices"][0]["logprobs"] is None
+
+
+async def test_a_template_without_special_tokens_of_its_own(api: Api) -> None:
+    tokenizer = api.context.model.codec.tokenizer
+    text = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+    for adds in (False, True):
+        await reply(api, add_special_tokens=adds)
+        assert list(api.engine.requests[-1].prompt) == tokenizer.encode(text, add_special_tokens=adds)

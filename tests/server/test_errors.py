@@ -154,11 +154,11 @@ BAD_CHAT_FIELDS: list[tuple[str, object, str]] = [
     ("messages", [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}], "messages.0.content.0.type"),
     ("messages", [{"role": "user", "content": [{"type": "text"}]}], "messages.0.content.0.text"),
     ("messages", [{"role": "user", "content": "x", "wit": 1}], "messages.0.wit"),
-    ("messages", [{"role": "assistant", "content": "x", "tool_calls": [{}]}], "messages.0.tool_calls"),
+    ("messages", [{"role": "assistant", "content": "x", "tool_calls": [{}]}], "messages.0.tool_calls.0.id"),
     ("logprobs", 1, "logprobs"),
     ("top_logprobs", 2, "top_logprobs"),
-    ("tools", [{}], "tools"),
-    ("tool_choice", "auto", "tool_choice"),
+    ("tools", [{}], "tools.0.type"),
+    ("tool_choice", "required", "tool_choice"),
     ("response_format", {"type": "poem"}, "response_format.type"),
     ("modalities", ["audio"], "modalities"),
     ("reasoning_effort", "low", "reasoning_effort"),
@@ -309,5 +309,6 @@ async def test_what_is_not_http_or_has_endless_headers(api: Api, sent: bytes) ->
 async def test_the_model_list(api: Api) -> None:
     listed = (await api.client.get("/v1/models")).json()
     assert listed["object"] == "list" and [model["id"] for model in listed["data"]] == [MODEL, "alias"]
-    assert (await api.client.get(f"/v1/models/{MODEL}")).json() == listed["data"][0]
+    one = (await api.client.get(f"/v1/models/{MODEL}")).json()
+    assert {key: item for key, item in one.items() if key != "penstock"} == listed["data"][0]
     assert error_of(await api.client.get("/v1/models/other"), 404)["code"] == "model_not_found"

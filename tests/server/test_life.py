@@ -25,10 +25,11 @@ from penstock_server.settings import ServerConfig
 pytestmark = pytest.mark.anyio
 
 
-async def test_health(api: Api) -> None:
-    assert (await api.client.get("/health")).json() == {"status": "ok"}
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+async def test_health(api: Api, path: str) -> None:
+    assert (await api.client.get(path)).json() == {"status": "ok"}
     api.engine.failure = "out of memory"
-    response = await api.client.get("/health")
+    response = await api.client.get(path)
     assert response.status_code == 503
     assert (
         response.json()["error"]["code"] == "engine_failed" and "out of memory" in response.json()["error"]["message"]
@@ -47,8 +48,10 @@ async def test_draining_finishes_what_is_open_and_takes_no_more(api: Api) -> Non
         await asyncio.sleep(0)
         refused = await client.post("/v1/completions", json={"model": "alias", "prompt": "x"})
         assert refused.status_code == 503 and refused.json()["error"]["code"] == "draining"
-        assert (await client.get("/health")).status_code == 503
-        assert (await client.get("/metrics")).status_code == 200
+        ready = await client.get("/ready")
+        assert ready.status_code == 503 and ready.json()["error"]["code"] == "draining"
+        for path in ("/health", "/version", "/metrics"):
+            assert (await client.get(path)).status_code == 200
         assert not drain.done()
         api.engine.release(2)
         assert (await running).status_code == 200
@@ -119,7 +122,7 @@ async def test_a_servers_life(text_folder: Path, caplog: pytest.LogCaptureFixtur
             while not server.engine.streams:
                 await asyncio.sleep(0)
             os.kill(os.getpid(), signal.SIGTERM)
-            while (await client.get("/health")).status_code != 503:
+            while (await client.get("/ready")).status_code != 503:
                 pass
             server.engine.release()
             assert (await running).json()["choices"][0]["finish_reason"] == "length"

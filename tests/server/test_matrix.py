@@ -10,8 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from decoding_matrix import END, LETTERS, NUM_TOLD, VOCAB_SIZE, Matrix, Reply, joined, letters_and_ends
+from decoding_matrix import (
+    END,
+    LETTERS,
+    PROMPT,
+    STRATEGIES,
+    VOCAB_SIZE,
+    WORD,
+    Matrix,
+    Reply,
+    body,
+    contents,
+    joined,
+    letters_and_ends,
+)
 from scipy import special
+from text_options import TEXT_OPTIONS
 
 from penstock_decoding import strategies
 from penstock_decoding.flat_fields import FLAT_FIELDS, SWITCHES
@@ -25,19 +39,6 @@ from penstock_server.schemas.structured import STRUCTURED_FIELDS
 
 pytestmark = pytest.mark.anyio
 
-WORD = LETTERS[4]  # "M"
-PROMPT = [40, 41, 42, 40, 41, 42, 40, 41]
-ASKED: dict[str, Any] = {
-    "prompt": PROMPT, "seed": 5, "n": 2, "max_tokens": 8, "logprobs": NUM_TOLD, "processed_logprobs": NUM_TOLD,
-}  # fmt: skip
-
-STRATEGIES: dict[str, dict[str, Any]] = {
-    "greedy": {},
-    "sample": {},
-    "beam": {"width": 4},
-    "constrained_beam": {"width": 4, "words": [[WORD]]},
-    "stochastic_beam": {"width": 3},
-}
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 RANDOM = ("sample", "stochastic_beam")
 ONE_BY_ONE = ("greedy", "sample")  # their answers do not depend on each other
@@ -85,15 +86,6 @@ SHARP: list[dict[str, Any]] = [{"temperature": 0.5}, {"top_k": 6}]
 GRAMMARS = ("guided_json", "guided_regex", "guided_choice", "guided_grammar")
 
 
-def body(strategy: str, chain: list[dict[str, Any]] | None = None, **fields: Any) -> dict[str, Any]:
-    """What is asked of a strategy; None takes a field away, and `params` are further ones of the strategy."""
-    decoding = {"strategy": strategy, **STRATEGIES[strategy], **fields.pop("params", {})}
-    if chain is not None:
-        decoding["chain"] = chain
-    whole = {**ASKED, "decoding": decoding, **fields}
-    return {name: value for name, value in whole.items() if value is not None}
-
-
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
@@ -113,11 +105,6 @@ async def matrix(served_model: ServedModel) -> AsyncIterator[Matrix]:
     matrix = Matrix(served_model)
     yield matrix
     await matrix.client.aclose()
-
-
-def contents(reply: Reply) -> list[tuple[str, str | None]]:
-    """The text and the reason of each answer."""
-    return [(choice["text"], choice["finish_reason"]) for choice in reply.choices]
 
 
 def assert_as_documented(matrix: Matrix, fields: dict[str, Any], reply: Reply) -> bool:
@@ -517,6 +504,7 @@ OPTIONS: dict[str, Callable[[Matrix, str], Awaitable[None]]] = {
     "echo": echo,
     "priority": priority,
     "cache_salt": priority,
+    **TEXT_OPTIONS,
 }
 
 
@@ -527,8 +515,21 @@ async def test_option(matrix: Matrix, strategy: str, option: str) -> None:
     await OPTIONS[option](matrix, strategy)
 
 
-# What a chat request has beside these. The first three decide what the model is asked, not how its answer is chosen.
-CHAT = {"messages", "add_generation_prompt", "chat_template_kwargs", "max_completion_tokens", "top_logprobs"}
+# What a chat request has beside these. The first four decide what the model is asked, not how its answer is chosen.
+CHAT = {
+    "messages",
+    "add_generation_prompt",
+    "continue_final_message",
+    "chat_template_kwargs",
+    "reasoning_effort",
+    # tests/server/tools
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "include_reasoning",
+    "max_completion_tokens",
+    "top_logprobs",
+}
 IN_CHAT: list[dict[str, Any]] = [
     {},
     {"n": 3},
@@ -540,6 +541,9 @@ IN_CHAT: list[dict[str, Any]] = [
     {"bad_words": ["I", "MJ"], "min_tokens": 3},
     {"response_format": {"type": "json_schema", "json_schema": {"schema": {"const": "MI"}}}},
     {"guided_choice": ["MI", "JM"]},
+    {"include_stop_str_in_output": True, "stop": "J"},
+    {"skip_special_tokens": False, "ignore_eos": True},
+    {"truncate_prompt_tokens": 3},
 ]
 
 

@@ -6,7 +6,7 @@ from penstock_server.errors import Unavailable, error_response
 from penstock_server.life import Life
 
 # Asked by those who watch a server, while it drains too; they are not work to wait for.
-WATCHING_PATHS = frozenset({"/health", "/metrics"})
+WATCHING_PATHS = frozenset({"/health", "/ready", "/version", "/metrics"})
 
 
 class Admit:
@@ -21,7 +21,7 @@ class Admit:
             await self._app(scope, receive, send)
         elif self._life.is_draining:
             error = Unavailable("the server is shutting down", code="draining", headers={"Connection": "close"})
-            await error_response(error)(scope, receive, send)
+            await error_response(error, scope["path"])(scope, receive, send)
         else:
             with self._life.open_request():
                 await self._app(scope, receive, send)

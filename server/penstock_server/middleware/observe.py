@@ -1,7 +1,9 @@
-"""`Observe`: counts every response by route and status, and logs a line for it."""
+"""`Observe`: gives every request its id, and tells what became of it: to the metrics, to the log, to the client."""
 
 import logging
+import re
 import time
+import uuid
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -10,9 +12,17 @@ from penstock_server.metrics import Metrics
 
 log = logging.getLogger("penstock.requests")
 
+REQUEST_ID = "x-request-id"
+"""The client's own id of a request, if it sent one that can stand in a log; else one of ours. In every reply."""
+
+PROCESSING_TIME = "openai-processing-ms"
+"""Milliseconds from the request to the first byte of its reply."""
+
+_FIT_FOR_A_LOG = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+
 
 class Observe:
-    """Sees each message go by and changes none."""
+    """Sees each message go by; adds the two headers and changes nothing else."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, log_level: int) -> None:
         self._app = app
@@ -25,11 +35,15 @@ class Observe:
             return
         began = time.monotonic()
         status = 500  # what an exception that passes here becomes
+        request_id = _request_id(scope)
 
         async def watched_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                took = f"{(time.monotonic() - began) * 1000:.0f}"
+                own = [(REQUEST_ID.encode(), request_id), (PROCESSING_TIME.encode(), took.encode())]
+                message = {**message, "headers": [*message.get("headers", ()), *own]}
             await send(message)
 
         self._metrics.response_begun()
@@ -40,12 +54,18 @@ class Observe:
             route = getattr(scope.get("route"), "path", "unknown")
             self._metrics.response_done(route, status)
             if log.isEnabledFor(self._log_level):
-                self._log(scope, route, status, time.monotonic() - began)
+                self._log(scope, request_id.decode(), route, status, time.monotonic() - began)
 
-    def _log(self, scope: Scope, route: str, status: int, seconds: float) -> None:
+    def _log(self, scope: Scope, request_id: str, route: str, status: int, seconds: float) -> None:
         answers = scope.get("state", {}).get("answers")
         told = ""
         if isinstance(answers, Answers):
             plan, num_generated = answers.plan, answers.num_generated_tokens
             told = f" {plan.id} prompt={plan.num_prompt_tokens} generated={num_generated} seed={plan.seed}"
-        log.log(self._log_level, "%s %s %d %.1f ms%s", scope["method"], route, status, seconds * 1000, told)
+        message = "%s %s %d %.1f ms %s%s"
+        log.log(self._log_level, message, scope["method"], route, status, seconds * 1000, request_id, told)
+
+
+def _request_id(scope: Scope) -> bytes:
+    given: bytes = next((value for name, value in scope["headers"] if name == REQUEST_ID.encode()), b"")
+    return given if _FIT_FOR_A_LOG.fullmatch(given) else f"req-{uuid.uuid4().hex}".encode()

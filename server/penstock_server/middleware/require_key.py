@@ -1,4 +1,4 @@
-"""`RequireKey`: no route but /health without a key, when any key is set. Compared in constant time."""
+"""`RequireKey`: no route but /health and /ready without a key, when any key is set. Compared in constant time."""
 
 import hmac
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from penstock_server.errors import Unauthorized, error_response
 
-OPEN_PATHS = frozenset({"/health"})
+OPEN_PATHS = frozenset({"/health", "/ready"})
 
 
 class RequireKey:
@@ -22,14 +22,17 @@ class RequireKey:
             await self._app(scope, receive, send)
             return
         error = Unauthorized(
-            "the API key is missing or wrong: Authorization: Bearer KEY", headers={"WWW-Authenticate": "Bearer"}
+            "the API key is missing or wrong: Authorization: Bearer KEY, or x-api-key: KEY",
+            headers={"WWW-Authenticate": "Bearer"},
         )
-        await error_response(error)(scope, receive, send)
+        await error_response(error, scope["path"])(scope, receive, send)
 
     def _is_known(self, scope: Scope) -> bool:
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         scheme, _, token = given.partition(b" ")
-        if scheme.lower() != b"bearer":
-            return False
+        if scheme.lower() != b"bearer":  # Anthropic's clients have a header of their own
+            token = next((value for name, value in scope["headers"] if name == b"x-api-key"), b"")
+            if not token:
+                return False
         # All keys are compared, whichever fits: the time does not tell which.
         return any([hmac.compare_digest(token.strip(), key) for key in self._keys])

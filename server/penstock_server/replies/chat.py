@@ -1,4 +1,4 @@
-"""`/v1/chat/completions` replies."""
+"""`/v1/chat/completions` replies: messages of content, reasoning and calls of tools."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,11 +7,24 @@ import orjson
 
 from penstock_engine.outputs import TokenLogprobs
 from penstock_server.answers import Choice, Delta, ShownToken
+from penstock_server.errors import ApiError
 from penstock_server.plan import Plan
-from penstock_server.replies.layout import Frame, chain_trace, more_fields, search_fields, shown
+from penstock_server.replies.layout import (
+    Frame,
+    chain_trace,
+    error_event,
+    labels,
+    more_fields,
+    search_fields,
+    shown,
+    token_ids,
+)
+from penstock_server.replies.message_reader import MessageReader
 from penstock_server.text.tokenizer import Tokenizer
 
 _ROLE = b'{"role":"assistant","content":""}'
+# It may turn out that nothing is said beside calls: then the message's content is null.
+_ROLE_OF_PARTS = b'{"role":"assistant","content":null}'
 
 
 class ChatLayout:
@@ -20,6 +33,9 @@ class ChatLayout:
     def __init__(self, plan: Plan, tokenizer: Tokenizer, fingerprint: str) -> None:
         self._frame = Frame(plan, "chat.completion", fingerprint)
         self._tokenizer = tokenizer
+        self._plan = plan
+        self._label = labels(plan, tokenizer)
+        self._readers: dict[int, MessageReader] = {}
         self._has_logprobs = plan.num_logprobs is not None
         self._has_processed = plan.num_processed_logprobs is not None
         self._has_trace = plan.has_chain_trace
@@ -28,32 +44,54 @@ class ChatLayout:
         choices: list[bytes] = []
         for delta in deltas:
             if delta.is_first:
-                choices.append(self._choice(delta.choice, _ROLE))
-            if delta.text or delta.tokens:
-                content = b'{"content":%b}' % orjson.dumps(delta.text)
-                choices.append(self._choice(delta.choice, content, tokens=delta.tokens))
+                role = _ROLE if self._plan.form.new_parser is None else _ROLE_OF_PARTS
+                choices.append(self._choice(delta.choice, role, more=more_fields(self._prompt())))
+            choices += self._parts(delta)
             if delta.finish_reason is not None:
-                reason, more = orjson.dumps(delta.finish_reason), more_fields(search_fields(delta))
-                choices.append(self._choice(delta.choice, b"{}", reason=reason, more=more))
+                reason = orjson.dumps(self._reader(delta.choice).finish_reason(delta.finish_reason))
+                choices.append(self._choice(delta.choice, b"{}", reason=reason, more=more_fields(search_fields(delta))))
         head, tail = self._frame.head, self._frame.tail
         return b"".join([b"%b%b%b" % (head, choice, tail) for choice in choices])
 
-    def usage_chunk(self, usage: dict[str, Any]) -> bytes:
-        return self._frame.usage_chunk(usage)
+    def begin(self, usage: dict[str, Any]) -> bytes:
+        return b""
+
+    def end(self, usage: dict[str, Any]) -> bytes:
+        return self._frame.end(usage)
+
+    def fault(self, error: ApiError) -> bytes:
+        return error_event(error)
 
     def whole(self, choices: Sequence[Choice], usage: dict[str, Any]) -> bytes:
-        rendered = [
-            {
-                "index": choice.index,
-                "message": {"role": "assistant", "content": choice.text, "refusal": None},
-                "logprobs": self._logprobs(choice.tokens),
-                "finish_reason": choice.finish_reason,
-                **self._trace(choice.tokens),
-                **search_fields(choice),
-            }
-            for choice in choices
-        ]
-        return self._frame.whole(rendered, usage)
+        return self._frame.whole([self._whole(choice) for choice in choices], usage, self._prompt())
+
+    def _whole(self, choice: Choice) -> dict[str, Any]:
+        reader = self._reader(choice.index)
+        message = reader.message(choice.text)
+        return {
+            "index": choice.index,
+            "message": message,
+            "logprobs": self._logprobs(choice.tokens),
+            "finish_reason": reader.finish_reason(choice.finish_reason),
+            **self._per_token(choice.tokens),
+            **search_fields(choice),
+        }
+
+    def _reader(self, choice: int) -> MessageReader:
+        if choice not in self._readers:
+            self._readers[choice] = MessageReader(self._plan.form)
+        return self._readers[choice]
+
+    def _parts(self, delta: Delta) -> list[bytes]:
+        """A chunk for each part of the message; the first one tells of the tokens."""
+        if self._plan.form.new_parser is None:
+            parts = [b'{"content":%b}' % orjson.dumps(delta.text)] if delta.text else []
+        else:
+            reader = self._reader(delta.choice)
+            parts = [orjson.dumps(part) for part in reader.deltas(delta.text, is_last=delta.finish_reason is not None)]
+        if delta.tokens and not parts:
+            parts = [b'{"content":""}']
+        return [self._choice(delta.choice, part, tokens=() if i else delta.tokens) for i, part in enumerate(parts)]
 
     def _choice(
         self,
@@ -66,11 +104,18 @@ class ChatLayout:
     ) -> bytes:
         logprobs = b"null"
         if tokens:
-            logprobs, more = orjson.dumps(self._logprobs(tokens)), more_fields(self._trace(tokens))
+            logprobs, more = orjson.dumps(self._logprobs(tokens)), more_fields(self._per_token(tokens))
         return b'{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b%b}' % (index, content, logprobs, reason, more)
 
-    def _trace(self, tokens: Sequence[ShownToken]) -> dict[str, Any]:
-        return {"chain_trace": chain_trace(tokens, self._tokenizer)} if self._has_trace else {}
+    def _per_token(self, tokens: Sequence[ShownToken]) -> dict[str, Any]:
+        told: dict[str, Any] = {"chain_trace": chain_trace(tokens, self._label)} if self._has_trace else {}
+        if self._plan.tells_token_ids:
+            told["token_ids"] = token_ids(tokens)
+        return told
+
+    def _prompt(self) -> dict[str, Any]:
+        """Chat has one prompt, and vLLM tells its tokens beside the choices; in a stream with each choice's first."""
+        return {"prompt_token_ids": self._plan.requests[0].prompt} if self._plan.tells_token_ids else {}
 
     def _logprobs(self, tokens: Sequence[ShownToken]) -> dict[str, Any] | None:
         if not self._has_logprobs and not self._has_processed:
@@ -94,7 +139,7 @@ class ChatLayout:
 
     def _candidate(self, token_id: int, logprob: float) -> dict[str, Any]:
         return {
-            "token": self._tokenizer.label(token_id),
+            "token": self._label(token_id),
             "logprob": shown(logprob),
             "bytes": list(self._tokenizer.own_bytes(token_id)),
         }

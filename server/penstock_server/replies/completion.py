@@ -7,8 +7,19 @@ import orjson
 
 from penstock_engine.outputs import TokenLogprobs
 from penstock_server.answers import Choice, Delta, ShownToken
+from penstock_server.errors import ApiError
 from penstock_server.plan import Plan
-from penstock_server.replies.layout import Frame, chain_trace, chosen_and_top, more_fields, search_fields, shown
+from penstock_server.replies.layout import (
+    Frame,
+    chain_trace,
+    chosen_and_top,
+    error_event,
+    labels,
+    more_fields,
+    search_fields,
+    shown,
+    token_ids,
+)
 from penstock_server.text.tokenizer import Tokenizer
 
 
@@ -17,7 +28,8 @@ class CompletionLayout:
 
     def __init__(self, plan: Plan, tokenizer: Tokenizer, fingerprint: str) -> None:
         self._frame = Frame(plan, "text_completion", fingerprint)
-        self._tokenizer = tokenizer
+        self._plan = plan
+        self._label = labels(plan, tokenizer)
         self._has_logprobs = plan.num_logprobs is not None
         self._has_processed = plan.num_processed_logprobs is not None
         self._has_trace = plan.has_chain_trace
@@ -26,8 +38,14 @@ class CompletionLayout:
         head, tail = self._frame.head, self._frame.tail
         return b"".join([b"%b%b%b" % (head, self._choice(delta), tail) for delta in deltas])
 
-    def usage_chunk(self, usage: dict[str, Any]) -> bytes:
-        return self._frame.usage_chunk(usage)
+    def begin(self, usage: dict[str, Any]) -> bytes:
+        return b""
+
+    def end(self, usage: dict[str, Any]) -> bytes:
+        return self._frame.end(usage)
+
+    def fault(self, error: ApiError) -> bytes:
+        return error_event(error)
 
     def whole(self, choices: Sequence[Choice], usage: dict[str, Any]) -> bytes:
         rendered = [
@@ -52,8 +70,13 @@ class CompletionLayout:
         )
 
     def _more(self, choice: Choice | Delta) -> dict[str, Any]:
-        trace = {"chain_trace": chain_trace(choice.tokens, self._tokenizer)} if self._has_trace else {}
-        return trace | search_fields(choice)
+        told: dict[str, Any] = {"chain_trace": chain_trace(choice.tokens, self._label)} if self._has_trace else {}
+        if self._plan.tells_token_ids:
+            told["token_ids"] = token_ids(choice.tokens)
+            index = choice.choice if isinstance(choice, Delta) else choice.index
+            if isinstance(choice, Choice) or choice.is_first:
+                told["prompt_token_ids"] = self._plan.requests[index // self._plan.num_choices].prompt
+        return told | search_fields(choice)
 
     def _logprobs(self, tokens: Sequence[ShownToken]) -> dict[str, Any] | None:
         told = self._columns([(token, token.logprobs) for token in tokens]) if self._has_logprobs else {}
@@ -62,7 +85,7 @@ class CompletionLayout:
         return told or None
 
     def _columns(self, tokens: Sequence[tuple[ShownToken, TokenLogprobs | None]]) -> dict[str, Any]:
-        label = self._tokenizer.label
+        label = self._label
         told = [(token.token_id, logprobs) for token, logprobs in tokens if logprobs is not None]
         return {
             "tokens": [label(token_id) for token_id, _ in told],
@@ -75,5 +98,5 @@ class CompletionLayout:
         # Two ids can have the same text; the likelier comes first and keeps the key.
         top: dict[str, float] = {}
         for candidate, logprob in chosen_and_top(token_id, logprobs):
-            top.setdefault(self._tokenizer.label(candidate), shown(logprob))
+            top.setdefault(self._label(candidate), shown(logprob))
         return top

@@ -1,6 +1,6 @@
 """`Layout`: how one API writes its replies, and `Frame`: the part of a reply that is the same for a whole request."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -24,8 +24,16 @@ class Layout(Protocol):
         """SSE events for what one step settled."""
         ...
 
-    def usage_chunk(self, usage: dict[str, Any]) -> bytes:
-        """The last SSE event before [DONE], for `stream_options.include_usage`."""
+    def begin(self, usage: dict[str, Any]) -> bytes:
+        """What comes before the first of them."""
+        ...
+
+    def end(self, usage: dict[str, Any]) -> bytes:
+        """What comes after the last of them."""
+        ...
+
+    def fault(self, error: ApiError) -> bytes:
+        """What ends a stream that broke off."""
         ...
 
     def whole(self, choices: Sequence[Choice], usage: dict[str, Any]) -> bytes:
@@ -39,29 +47,36 @@ class Frame:
     A chunk is `head + choice + tail`, bytes that only the choice has to be made for.
     """
 
-    __slots__ = ("_fields", "_id", "_object", "head", "tail")
+    __slots__ = ("_fields", "_id", "_includes_usage", "_object", "head", "tail")
 
     def __init__(self, plan: Plan, object_name: str, fingerprint: str) -> None:
         self._id, self._object = plan.id, object_name
-        self._fields = {
+        self._includes_usage = plan.includes_usage
+        self._fields: dict[str, Any] = {
             "created": plan.created,
             "model": plan.model,
             "system_fingerprint": fingerprint,
             "seed": plan.seed,
         }
+        if plan.warnings:
+            self._fields["warnings"] = plan.warnings
         self.head = b"data: " + self._open(f"{object_name}.chunk" if object_name == "chat.completion" else object_name)
         self.tail = b'],"usage":null}\n\n' if plan.includes_usage else b"]}\n\n"
 
     def _open(self, object_name: str) -> bytes:
         return orjson.dumps({"id": self._id, "object": object_name, **self._fields})[:-1] + b',"choices":['
 
-    def usage_chunk(self, usage: dict[str, Any]) -> bytes:
-        return self.head + b'],"usage":' + orjson.dumps(usage) + b"}\n\n"
+    def end(self, usage: dict[str, Any]) -> bytes:
+        """The count of tokens, if it was asked for, and the end mark."""
+        if not self._includes_usage:
+            return DONE
+        return self.head + b'],"usage":' + orjson.dumps(usage) + b"}\n\n" + DONE
 
-    def whole(self, choices: Sequence[dict[str, Any]], usage: dict[str, Any]) -> bytes:
-        return orjson.dumps(
-            {"id": self._id, "object": self._object, **self._fields, "choices": choices, "usage": usage}
-        )
+    def whole(
+        self, choices: Sequence[dict[str, Any]], usage: dict[str, Any], more: Mapping[str, Any] | None = None
+    ) -> bytes:
+        frame = {"id": self._id, "object": self._object, **self._fields}
+        return orjson.dumps(frame | {"choices": choices, "usage": usage} | dict(more or {}))
 
 
 def search_fields(choice: Choice | Delta) -> dict[str, float]:
@@ -70,9 +85,19 @@ def search_fields(choice: Choice | Delta) -> dict[str, float]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def chain_trace(tokens: Sequence[ShownToken], tokenizer: Tokenizer) -> dict[str, Any]:
+def labels(plan: Plan, tokenizer: Tokenizer) -> Callable[[int], str]:
+    """How the reply names a token: by its text, or by its id, as vLLM writes it, which no two tokens share."""
+    return "token_id:{}".format if plan.labels_by_id else tokenizer.label
+
+
+def chain_trace(tokens: Sequence[ShownToken], label: Callable[[int], str]) -> dict[str, Any]:
     """What each step of the chain did, token by token; orjson writes a `StepTrace` as an object."""
-    return {"content": [{"token": tokenizer.label(token.token_id), "steps": token.trace or ()} for token in tokens]}
+    return {"content": [{"token": label(token.token_id), "steps": token.trace or ()} for token in tokens]}
+
+
+def token_ids(tokens: Sequence[ShownToken]) -> list[int]:
+    """The ids of these tokens, also of those whose text a stop string has cut off."""
+    return [token.token_id for token in tokens]
 
 
 def more_fields(fields: dict[str, Any]) -> bytes:

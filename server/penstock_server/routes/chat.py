@@ -1,5 +1,7 @@
 """`POST /v1/chat/completions`."""
 
+import functools
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -13,11 +15,12 @@ from penstock_server.schemas.read import read_chat
 
 def chat_router(context: ServerContext) -> APIRouter:
     router = APIRouter()
+    read = functools.partial(read_chat, lenient=context.config.lenient)
 
     @router.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
-        body = await read_body(request, context.config.max_request_bytes, read_chat)
-        plan = await plan_chat(body, context.model, context.client.info, context.catalogue)
+        body = await read_body(request, context.config.max_request_bytes, read)
+        plan = await plan_chat(body, context.model, context.client.info, context.catalogue, context.config)
         layout = ChatLayout(plan, context.model.codec.tokenizer, context.fingerprint)
         return await respond(request, plan, layout, context)
 

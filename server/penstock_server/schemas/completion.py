@@ -47,6 +47,7 @@ class CompletionBody(GenerationFields):
     prompt: Annotated[tuple[Prompt, ...], BeforeValidator(_read_prompts)]
     logprobs: int | None = Field(default=None, ge=0, le=MAX_TOP_LOGPROBS)
     echo: bool = False
+    add_special_tokens: bool = True
 
     @property
     def num_logprobs(self) -> int | None:

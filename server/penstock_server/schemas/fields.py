@@ -1,9 +1,9 @@
 """`GenerationFields`: the fields that completions and chat requests share. Shapes and types; what the decoding fields
 mean, and their ranges, is `penstock_decoding.params`."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from penstock_decoding.flat_strategy import STRATEGY_FIELDS
 from penstock_server.errors import BadRequest
@@ -90,6 +90,9 @@ def _read_stop(value: object) -> tuple[str, ...]:
 class GenerationFields(Strict):
     """Fields of both APIs, null ones left out. Decoding fields are typed where they are read."""
 
+    # What a lenient server has left out of the request.
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
     model: str
     max_tokens: int | None = Field(default=None, ge=0)
     stop: Annotated[tuple[str, ...], BeforeValidator(_read_stop)] = ()
@@ -100,6 +103,11 @@ class GenerationFields(Strict):
     priority: int = Field(default=0, ge=-(2**31), le=2**31 - 1)
     cache_salt: str = Field(default="", max_length=256)
     processed_logprobs: int | None = Field(default=None, ge=0, le=MAX_TOP_LOGPROBS)
+    truncate_prompt_tokens: int | None = Field(default=None, ge=-1)
+    include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
+    return_token_ids: bool = False
+    return_tokens_as_token_ids: bool = False
 
     response_format: Any = None
     structured_outputs: Any = None
@@ -153,6 +161,16 @@ class GenerationFields(Strict):
     seed: Any = None
     chain_trace: Any = None
     decoding: Any = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was passed over, fit for the caller."""
+        return self._warnings
+
+    def warned(self, warnings: tuple[str, ...]) -> Self:
+        """The same body, with what was passed over when it was read."""
+        self._warnings = warnings
+        return self
 
     def structured(self) -> Structured | None:
         """What the answer has to look like, whatever field says so."""

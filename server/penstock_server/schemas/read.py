@@ -11,36 +11,60 @@ from penstock_server.errors import BadRequest
 from penstock_server.schemas import unsupported
 from penstock_server.schemas.chat import ChatBody
 from penstock_server.schemas.completion import CompletionBody
-from penstock_server.schemas.fields import GenerationFields
+from penstock_server.schemas.fields import GenerationFields, Strict
 
 Body = TypeVar("Body", bound=GenerationFields)
+Schema = TypeVar("Schema", bound=Strict)
 
 
-def read_completion(raw: bytes) -> CompletionBody:
-    """
+def read_completion(raw: bytes, *, lenient: bool = False) -> CompletionBody:
+    """`lenient`: unknown fields are passed over, and named in the body's warnings.
+
     Raises:
         BadRequest: names the field.
     """
-    body = _read(CompletionBody, _read_object(raw), unsupported.COMPLETION)
+    body = _read(CompletionBody, read_object(raw), unsupported.COMPLETION, lenient=lenient)
     if body.echo and body.logprobs is not None:
         raise BadRequest("not supported together with echo yet", "logprobs", "unsupported_parameter")
     return body
 
 
-def read_chat(raw: bytes) -> ChatBody:
-    """
+def read_chat(raw: bytes, *, lenient: bool = False) -> ChatBody:
+    """As `read_completion`, for a chat request.
+
     Raises:
         BadRequest: names the field.
     """
-    body = _read(ChatBody, _read_object(raw), unsupported.CHAT)
+    return chat_of(read_object(raw), lenient=lenient)
+
+
+def chat_of(given: Mapping[str, Any], *, lenient: bool = False) -> ChatBody:
+    """A chat request of these fields.
+
+    Raises:
+        BadRequest: names the field.
+    """
+    body = _read(ChatBody, given, unsupported.CHAT, lenient=lenient)
     if body.top_logprobs is not None and not body.logprobs:
         raise BadRequest("needs logprobs to be true", "top_logprobs", "invalid_value")
+    if body.continue_final_message:
+        if "add_generation_prompt" in body.model_fields_set and body.add_generation_prompt:
+            told = "contradicts add_generation_prompt: an answer goes on or begins anew"
+            raise BadRequest(told, "continue_final_message", "invalid_value")
+        if body.messages[-1].role != "assistant" or not body.messages[-1].content:
+            told = "needs a last message of the assistant with something to go on from"
+            raise BadRequest(told, "continue_final_message", "invalid_value")
     if body.max_tokens is not None and body.max_completion_tokens is not None:
         raise BadRequest("max_tokens is its older name; give one", "max_completion_tokens", "invalid_value")
     return body
 
 
-def _read_object(raw: bytes) -> dict[str, Any]:
+def read_object(raw: bytes) -> dict[str, Any]:
+    """The JSON object of a body.
+
+    Raises:
+        BadRequest: it is not one.
+    """
     # orjson is strict: no NaN or Infinity, no invalid UTF-8, no lone surrogates, at most 1024 levels deep.
     try:
         value = orjson.loads(raw)
@@ -51,18 +75,37 @@ def _read_object(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def _read(schema: type[Body], given: dict[str, Any], neutral: Mapping[str, tuple[object, ...]]) -> Body:
-    # null means "not given", as everywhere in OpenAI's API.
+def validated(schema: type[Schema], given: Mapping[str, Any], known_beside: Iterable[str] = ()) -> Schema:
+    """The body of these fields, null ones left out: null means "not given", as everywhere in OpenAI's API.
+
+    `known_beside`: names that are no fields of the schema, and are worth suggesting.
+
+    Raises:
+        BadRequest: names the first field that is wrong.
+    """
     fields = {name: value for name, value in given.items() if value is not None}
-    fields = unsupported.refuse(fields, neutral)
     for name in fields:
         if name not in schema.model_fields:
-            known = [*schema.model_fields, *neutral, *unsupported.INERT]
-            raise BadRequest(_unknown(name, known), name, "unknown_parameter")
+            raise unknown_field(name, [*schema.model_fields, *known_beside])
     try:
-        body = schema.model_validate(fields)
+        return schema.model_validate(fields)
     except ValidationError as error:
         raise _first(error) from None
+
+
+def _read(
+    schema: type[Body], given: Mapping[str, Any], neutral: Mapping[str, tuple[object, ...]], *, lenient: bool
+) -> Body:
+    fields = unsupported.refuse({name: value for name, value in given.items() if value is not None}, neutral)
+    known_beside = [*neutral, *unsupported.INERT]
+    unknown = [name for name in fields if name not in schema.model_fields] if lenient else []
+    known = {name: value for name, value in fields.items() if name not in unknown}
+    warnings = tuple(unknown_field(name, [*schema.model_fields, *known_beside]).message for name in unknown)
+    body = validated(schema, known, known_beside).warned(warnings)
+    if body.truncate_prompt_tokens == 0:
+        raise BadRequest(
+            "must be at least 1, or -1 for what the context leaves", "truncate_prompt_tokens", "invalid_value"
+        )
     if body.stream_options is not None:
         if not body.stream:
             raise BadRequest("needs stream to be true", "stream_options", "invalid_value")
@@ -85,6 +128,8 @@ def _first(error: ValidationError) -> BadRequest:
             return BadRequest(message, param, "invalid_type" if kind.endswith("_type") else "invalid_value")
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
+def unknown_field(name: str, known: Iterable[str]) -> BadRequest:
+    """The error that a field is not one of those known, with the nearest of them."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return "unknown field" + (f"; did you mean {close[0]!r}?" if close else "")
+    told = "unknown field" + (f"; did you mean {close[0]!r}?" if close else "")
+    return BadRequest(told, name, "unknown_parameter")

@@ -16,21 +16,15 @@ INERT = frozenset(
         "safety_identifier",
         "prompt_cache_key",
         "prompt_cache_retention",
-        "parallel_tool_calls",  # says how to call tools, and there are none
     }
 )
 
 _COMMON: dict[str, tuple[object, ...]] = {
     "store": (False,),
     "guided_decoding_backend": (),
-    "include_stop_str_in_output": (False,),
-    "skip_special_tokens": (True,),
     "spaces_between_special_tokens": (True,),
-    "truncate_prompt_tokens": (),
     "prompt_logprobs": (),
     "logits_processors": (),
-    "return_tokens_as_token_ids": (False,),
-    "return_token_ids": (False,),
     "logprob_token_ids": (),
     "prompt_embeds": (),
     "mm_processor_kwargs": (),
@@ -41,27 +35,21 @@ _COMMON: dict[str, tuple[object, ...]] = {
 }
 
 COMPLETION: dict[str, tuple[object, ...]] = _COMMON | {
+    "parallel_tool_calls": (True, False),
     "suffix": ("",),
-    "add_special_tokens": (True,),
 }
 
 CHAT: dict[str, tuple[object, ...]] = _COMMON | {
-    "tools": ([],),
-    "tool_choice": ("none",),
     "functions": ([],),
     "function_call": ("none",),
     "modalities": (["text"],),
     "audio": (),
     "prediction": (),
-    "reasoning_effort": (),
     "reasoning": (),
-    "include_reasoning": (True,),
     "verbosity": (),
     "web_search_options": (),
     "moderation": (),
     "echo": (False,),
-    "add_special_tokens": (False,),
-    "continue_final_message": (False,),
     "chat_template": (),
     "documents": ([],),
 }
