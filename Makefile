@@ -8,10 +8,13 @@ JOBS ?= auto
 URL ?= http://localhost:$(PORT)
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := .venv-clients
+NODE_CLIENTS := tests/clients/node
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve chat bench report docs test check kernels check-kernels gpu-check gpu-kernels gpu-bench format demo-model lock clean
+.PHONY: help serve chat bench report docs test test-clients check kernels check-kernels gpu-check gpu-kernels gpu-bench \
+	format demo-model lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +39,15 @@ docs: $(VENV)/.dev  ## Run the pages in PAGES (default: all) and write the outpu
 
 test: $(VENV)/.dev  ## Run the tests, on JOBS cores (default: all)
 	$(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile $(TESTS)
+
+# In a virtual environment of their own, with nothing of ours. What cannot be fetched is told as skipped.
+test-clients: $(VENV)/.dev  ## Run other people's clients (from PyPI and npm) against a server
+	@$(MAKE) --no-print-directory $(CLIENTS)/.installed || \
+		echo "PyPI cannot be reached: of the clients for Python only openai is tested, as $(VENV) has it" >&2
+	@$(MAKE) --no-print-directory $(NODE_CLIENTS)/node_modules/.installed || \
+		echo "npm or its registry cannot be reached: the client for Node is not tested" >&2
+	$$(test -e $(CLIENTS)/.installed && echo $(CLIENTS) || echo $(VENV))/bin/python -m pytest -q -rs \
+		-c tests/clients/pytest.ini $(or $(TESTS),tests/clients)
 
 check: $(VENV)/.dev  ## Check format, lint, types and import layers
 	$(BIN)/ruff format --check .
@@ -63,16 +75,17 @@ format: $(VENV)/.dev  ## Format the code and mend what lint can mend
 demo-model: $(VENV)/.dev  ## Train the shipped demo model from scratch (about an hour on two cores)
 	PYTHONPATH=demo $(BIN)/python -m penstock_demo --output server/penstock_server/demo_model
 
-lock: $(VENV)/.dev  ## Pin every dependency anew in requirements.lock and requirements-dev.lock
+lock: $(VENV)/.dev  ## Pin every dependency anew in the requirements' lock files
 	$(BIN)/pip-compile $(LOCK_FLAGS) --output-file requirements.lock pyproject.toml requirements.in
 	$(BIN)/pip-compile $(LOCK_FLAGS) --extra dev --output-file requirements-dev.lock pyproject.toml requirements.in
+	$(BIN)/pip-compile $(LOCK_FLAGS) --output-file requirements-clients.lock requirements-clients.in
 	sed -i 's/+cpu//' requirements.lock requirements-dev.lock
 
 LOCK_FLAGS := --quiet --upgrade --strip-extras --allow-unsafe --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 clean:  ## Remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CLIENTS) $(NODE_CLIENTS)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Penstock needs Python 3.11 or 3.12 on the PATH (or: make PYTHON=/path/to/python)"; exit 1; }
@@ -87,4 +100,13 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	$(PIP) install -r requirements-dev.lock
+	@touch $@
+
+$(CLIENTS)/.installed: requirements-clients.lock | $(VENV)/bin/python
+	$(BIN)/python -m venv --clear $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install --retries 1 --timeout 30 -r requirements-clients.lock
+	@touch $@
+
+$(NODE_CLIENTS)/node_modules/.installed: $(NODE_CLIENTS)/package-lock.json
+	npm ci --prefix $(NODE_CLIENTS) --ignore-scripts --no-audit --no-fund --fetch-retries 1 --loglevel error
 	@touch $@

@@ -10,6 +10,9 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+# They run with a configuration of their own, where nothing of ours is installed: `make test-clients`.
+collect_ignore = ["clients"]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where a GPU is, the engine takes it, with fused kernels, and so do all tests of it but those marked `cpu`."""

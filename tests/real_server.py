@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 WAIT_SECONDS = 60
+PROGRAM = Path(sys.executable).parent / "penstock"
 
 
 class Served:
@@ -29,10 +30,10 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(model: str, *flags: str) -> Iterator[Served]:
+def serving(model: str, *flags: str, program: Path = PROGRAM) -> Iterator[Served]:
     """`penstock serve MODEL --port 0 FLAGS...`, ended with SIGTERM."""
     process = subprocess.Popen(
-        [Path(sys.executable).parent / "penstock", "serve", model, "--port", "0", *flags],
+        [program, "serve", model, "--port", "0", *flags],
         stderr=subprocess.PIPE,
         text=True,
         env={name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")},
