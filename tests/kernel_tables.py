@@ -25,6 +25,12 @@ def skip_if_wrong_when_interpreted(name: str, dtype: torch.dtype) -> None:
         pytest.skip("Triton's interpreter multiplies bfloat16 matrices wrongly; a GPU does not")
 
 
+def skip_if_no_kernel_reads_it(name: str, dtype: torch.dtype, stored: torch.dtype | None) -> None:
+    """On a GPU the fused kernels read a quantised cache for models in half precision only."""
+    if not IS_INTERPRETED and name != "reference" and dtype == torch.float32 and stored is not None:
+        pytest.skip("no fused kernel reads a quantised cache in float32 on a GPU")
+
+
 def truncates(name: str, dtype: torch.dtype) -> bool:
     """Whether float32 becomes `dtype` by truncation: so the interpreter makes bfloat16. A GPU rounds to the nearest."""
     return IS_INTERPRETED and name != "reference" and dtype == torch.bfloat16

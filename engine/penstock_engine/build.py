@@ -239,4 +239,9 @@ def _limits(config: EngineConfig, model: LoadedModel, device: torch.device) -> L
 def _kv_dtype(config: EngineConfig, model: LoadedModel, device: torch.device) -> torch.dtype:
     if config.kv_cache_dtype == "fp8" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 9):
         raise EngineStartError("kv_cache_dtype fp8 needs a GPU of compute capability 8.9 or newer; int8 does not")
+    is_fused = device.type == "cuda" and config.kernels != "reference"
+    if config.kv_cache_dtype != "auto" and is_fused and model.decoder.dtype == torch.float32:
+        raise EngineStartError(
+            f"kv_cache_dtype {config.kv_cache_dtype} on a GPU needs the dtype bfloat16 or float16, not float32"
+        )
     return {"auto": model.decoder.dtype, "fp8": torch.float8_e4m3fn, "int8": torch.int8}[config.kv_cache_dtype]

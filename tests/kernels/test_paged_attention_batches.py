@@ -5,7 +5,7 @@ import torch
 from closeness import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_tables import DEVICE, table, tables_of
+from kernel_tables import DEVICE, IS_INTERPRETED, table, tables_of
 from paged_sequences import PagedSequences
 
 from penstock_kernels.paged_attention.cases import Case
@@ -40,6 +40,8 @@ def batches(draw: st.DrawFn) -> Case:
 @settings(max_examples=5, deadline=None, derandomize=True)
 @given(case=batches(), seed=st.integers(0, 100), dtype=st.sampled_from([torch.float32, torch.float16]))
 def test_batches_at_random(name: str, case: Case, seed: int, dtype: torch.dtype) -> None:
+    if not IS_INTERPRETED and case.stored is not None:
+        dtype = torch.float16  # as no fused kernel reads a quantised cache in float32 on a GPU
     sequences = PagedSequences.make(case, dtype, DEVICE, seed)
     kernels = table(name)
     plan = kernels.plan_attention(sequences.batch, sequences.shape, DEVICE)

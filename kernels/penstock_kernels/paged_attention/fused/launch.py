@@ -18,6 +18,7 @@ from penstock_kernels.paged_attention.batch import AttentionBatch, IntArray
 from penstock_kernels.paged_attention.fused.attend import attend
 from penstock_kernels.paged_attention.fused.list_work import compare_tables, list_work
 from penstock_kernels.paged_attention.fused.tiles import (
+    CACHE_DTYPES,
     COMBINE_ROWS,
     FEW_ROWS,
     FLOAT8_CAPABILITY,
@@ -194,13 +195,13 @@ def paged_attention(q: Tensor, cache: LayerCache, plan: AttentionPlan, rule: Att
     """See `PagedAttention`.
 
     Raises:
-        ValueError: the cache holds float8 and the GPU cannot read it.
+        ValueError: the cache holds what these kernels, or this GPU, cannot read.
     """
     work = plan.work if isinstance(plan, WalkedDecodingPlan) else plan
     assert isinstance(work, WorkPlan), "planned by another table of kernels"
     assert rule.scale > 0, "the largest score is found before it is scaled"
-    if cache.values.dtype == torch.float8_e4m3fn and q.device.type == "cuda":
-        _check_float8(q.device)
+    if q.device.type == "cuda":
+        _check_cache(q, cache)
     shape, workspace = work.shape, work.workspace
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     has_extras = rule.window is not None or rule.soft_cap is not None or rule.alibi is not None
@@ -339,6 +340,13 @@ def _programs_at_once(device: torch.device) -> int:
     if device.type != "cuda":
         return 2
     return PROGRAMS_PER_SM * int(torch.cuda.get_device_properties(device).multi_processor_count)
+
+
+def _check_cache(q: Tensor, cache: LayerCache) -> None:
+    if cache.values.dtype not in CACHE_DTYPES[q.dtype]:
+        raise ValueError(f"fused attention in {q.dtype} on a GPU does not read a cache of {cache.values.dtype}")
+    if cache.values.dtype == torch.float8_e4m3fn:
+        _check_float8(q.device)
 
 
 @cache

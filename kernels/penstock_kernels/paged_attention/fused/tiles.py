@@ -65,8 +65,11 @@ def tile(head_size: int, dtype: torch.dtype, *, whole: bool) -> Tile:
     return Tile(rows, 32 if is_large else 64, 8 if is_large or rows == MANY_ROWS else 4, 3)
 
 
-# What a cache may hold, by the model's dtype; float8 needs sm_89.
+# What a cache may hold on a GPU, by the model's dtype; float8 needs sm_89. Float32 is there to be compared with: its
+# kernels for smaller caches spill up to two kilobytes of registers, and who wants a small cache has a small model.
 CACHE_DTYPES: Mapping[torch.dtype, tuple[torch.dtype, ...]] = {
-    dtype: (dtype, torch.int8, torch.float8_e4m3fn) for dtype in (torch.float32, torch.float16, torch.bfloat16)
+    torch.float32: (torch.float32,),
+    torch.float16: (torch.float16, torch.int8, torch.float8_e4m3fn),
+    torch.bfloat16: (torch.bfloat16, torch.int8, torch.float8_e4m3fn),
 }
 FLOAT8_CAPABILITY = 89
