@@ -41,6 +41,7 @@ def _attend(
     capability: int, dtype: torch.dtype, cache_dtype: torch.dtype, head_size: int, whole: bool, has_extras: bool
 ) -> Configuration:
     chosen = tile(head_size, dtype, whole=whole)
+    is_quantised, is_padded = cache_dtype != dtype, head_pad(head_size) != head_size
     why_spills = ""
     if dtype == torch.float32:
         why_spills = "multiplied without matrix units, for tests"
@@ -48,8 +49,8 @@ def _attend(
         why_spills = "sums of the splits before beside those of the current one; spilled outside the loop over keys"
     elif capability < 90:
         why_spills = "keys in flight to mma.sync take registers; some words once an item, none in the loop over keys"
-    elif head_size > 128 and has_extras:
-        why_spills = "two words once an item"
+    elif (head_size > 128 and (has_extras or is_quantised)) or (is_padded and is_quantised):
+        why_spills = "two words once an item, none in the loops over keys"
     model, stored = TRITON_TYPES[dtype], TRITON_TYPES[cache_dtype]
     cache = f"cache {stored} head {head_size}"
     ints = "tables_ptr starts_ptr query_lens_ptr context_lens_ptr table_rows_ptr items_ptr count_ptr slots_ptr"
