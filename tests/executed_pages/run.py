@@ -20,7 +20,7 @@ from executed_pages.ports import SHOWN_PORTS, Ports, free_ports
 from executed_pages.shell import Shell, ShellError
 from executed_pages.transcript import PROMPT, Command, TranscriptError, read_transcript
 
-COMMAND_SECONDS = 60.0
+COMMAND_SECONDS = 180.0
 # What a script prints stands in a block of this kind right after it.
 SCRIPT_OUTPUT = "text output"
 RUN = frozenset({"console", "console fails", "python"})

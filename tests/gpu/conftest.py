@@ -8,7 +8,7 @@ import torch
 from kernel_tables import IS_INTERPRETED
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -16,7 +16,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def rows_are_multiplied_alike() -> Iterator[None]:
     """The interpreter asks a BLAS for a product of tiles, in which the order of a row's sums depends on the number of
     rows. A matrix unit has one order."""
