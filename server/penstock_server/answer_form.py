@@ -65,6 +65,9 @@ def answer_form(body: ChatBody, offer: ToolOffer | None, model: ServedModel, pro
     """
     template = required(model.template).source
     has_thoughts = "</think>" in template and not body.continue_final_message
+    if has_thoughts and body.chat_template_kwargs.get("enable_thinking") is False and "enable_thinking" not in template:
+        told = "this model's chat template cannot keep it from thinking"
+        raise BadRequest(told, "chat_template_kwargs.enable_thinking", "unsupported_parameter")
     is_thinking = has_thoughts and begins_thinking(prompt)
     calls = offer is not None and offer.use != "none"
     tool_format = _required_format(model) if calls else None

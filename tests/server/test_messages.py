@@ -8,7 +8,7 @@ import httpx
 import pytest
 from server_api import MODEL, Api, MakeApi
 from small_tokenizers import byte_level, write_text_folder
-from tool_templates import HERMES, THINKING
+from tool_templates import ALWAYS_THINKING, HERMES, THINKING
 
 from penstock_engine.errors import QueueFull, RequestFailed
 from penstock_server.model import ServedModel
@@ -143,6 +143,16 @@ async def test_thoughts(make_api: MakeApi, tmp_path: Path) -> None:
     assert prompt_of(api).endswith("</think>\n\n")
 
 
+async def test_a_model_that_always_thinks_is_not_told_in_vain_to_stop(make_api: MakeApi, tmp_path: Path) -> None:
+    """It was accepted and had no effect."""
+    api = with_template(make_api, tmp_path, ALWAYS_THINKING)
+    response = await ask(api, thinking={"type": "disabled"})
+    assert response.status_code == 400 and response.json()["error"]["param"] == "thinking.type"
+    body = {"model": MODEL, "messages": HELLO, "chat_template_kwargs": {"enable_thinking": False}}
+    response = await api.client.post("/v1/chat/completions", json=body)
+    assert response.json()["error"]["param"] == "chat_template_kwargs.enable_thinking"
+
+
 async def test_json_of_a_schema(api: Api) -> None:
     shape = {"type": "json_schema", "schema": {"const": 5}}
     assert (await ask(api, output_config={"format": shape})).status_code == 200
@@ -178,6 +188,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"tool_choice": {"type": "some"}}, "tool_choice.type"),
     ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.type"),
     ({"output_config": {"format": {"type": "json"}}}, "output_config.format"),
+    ({"output_config": {"effort": "low"}}, "output_config.effort"),
 ]
 
 

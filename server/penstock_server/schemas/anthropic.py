@@ -108,6 +108,10 @@ class _Places:
             return param.replace(".function.parameters", ".input_schema").replace(".function", "")
         if name == "response_format":
             return "output_config.format"
+        if name == "reasoning_effort":
+            return "output_config.effort"
+        if name == "chat_template_kwargs":
+            return "thinking.type"
         return {
             "stop": "stop_sequences",
             "parallel_tool_calls": "tool_choice",
