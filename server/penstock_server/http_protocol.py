@@ -4,7 +4,6 @@ An offer to go on in another protocol is passed over, as HTTP allows. (Java's cl
 request. The parser, left alone, takes such a request for one without a body.)
 """
 
-import contextlib
 from http import HTTPStatus
 
 import httptools
@@ -84,8 +83,7 @@ class HttpProtocol(HttpToolsProtocol):
             if name not in _OFFERING:
                 lines.append(b"%b: %b" % (name, value))
         self.parser = httptools.HttpRequestParser(self)
-        with contextlib.suppress(AttributeError):  # httptools before 0.6.3
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn makes its own
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn makes its own
         return b"\r\n".join([*lines, b"", b""])
 
     def _count(self, num_bytes: int) -> None:
