@@ -121,7 +121,10 @@ def test_developer_is_system_for_templates_that_do_not_know_it() -> None:
             "{% macro m(n) %}{% if n %}{{ m(n - 1) ~ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
             "ran for more than",
         ),
-        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recurses too deeply"),
+        (
+            "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+            "recurses too deeply|ran for more",
+        ),  # whichever is met first
         ("{% for i in range(9999) %}{{ 'x' * 9999 }}{% endfor %}", "more than"),
         ("{{ 'x' * 10 ** 9 }}", "too large"),
         ("{{ [0] * 10 ** 9 }}", "too large"),
