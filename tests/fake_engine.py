@@ -20,6 +20,7 @@ def fake_info(vocab_size: int, eos_token_ids: tuple[int, ...] = (), max_model_le
         architecture="FakeForCausalLM",
         num_parameters=1_234_567,
         vocab_size=vocab_size,
+        hidden_size=8,
         eos_token_ids=eos_token_ids,
         dtype="float32",
         dtype_reason="as asked",

@@ -74,6 +74,7 @@ def build_engine(
         architecture=model.architecture,
         num_parameters=model.num_parameters,
         vocab_size=model.spec.vocab_size,
+        hidden_size=model.spec.hidden_size,
         eos_token_ids=model.eos_token_ids,
         dtype=model.dtype,
         dtype_reason=model.dtype_reason,

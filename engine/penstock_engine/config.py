@@ -67,6 +67,7 @@ class EngineInfo:
     architecture: str
     num_parameters: int
     vocab_size: int
+    hidden_size: int
     eos_token_ids: tuple[int, ...]
     dtype: str
     dtype_reason: str

@@ -11,11 +11,13 @@ from penstock_decoding.sample_row import StepTrace as StepTrace
 class TokenLogprobs:
     """Log-probabilities at one position: the chosen token's, and (token id, log-probability) of the likeliest tokens.
 
-    `top` comes likeliest first, has as many entries as were asked for, and need not hold the chosen token.
+    `top` comes likeliest first, has as many entries as were asked for, and need not hold the chosen token. `rank`: the
+    chosen token's place among all tokens, 1 for the likeliest; told of prompt tokens only.
     """
 
     chosen: float
     top: tuple[tuple[int, float], ...]
+    rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,16 @@ class StepOutput:
 
     `is_last`: no further output follows; an answer that has not ended by then does not exist: a search found fewer.
     `num_cached_tokens`: prompt tokens that came from the prefix cache. `watched`: None unless the request is.
+
+    What a request with a `reading` gets: `prompt_logprobs`, those of the prompt tokens that this step has read, on from
+    where the step before stopped, the prompt's second token first (the first one has none); all of them have come
+    before, or with, the first generated token. `embedding`: float32 [hidden_size], not normalised, in the step that
+    ends the prompt. Without tokens to generate, that step is the last one.
     """
 
     tokens: tuple[TokenOutput, ...]
     is_last: bool
     num_cached_tokens: int = 0
     watched: WatchedStep | None = None
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    embedding: bytes | None = None

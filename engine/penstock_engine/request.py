@@ -1,6 +1,7 @@
 """`GenerationRequest`: what a user asked the engine for. Torch-free, text-free."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from penstock_decoding.params import DecodingParams
 
@@ -10,7 +11,7 @@ class StopConditions:
     """When an answer ends, told in tokens (stop strings are matched by whoever turns tokens into text).
 
     `token_ids` end an answer that has at least `min_tokens` tokens before; the ending token is the answer's last one.
-    `max_tokens` is the most tokens generated for one answer, at least 1.
+    `max_tokens` is the most tokens generated for one answer: at least 1, or 0 for a request that has its prompt read.
     """
 
     max_tokens: int
@@ -18,12 +19,29 @@ class StopConditions:
     min_tokens: int = 0
 
 
+Pooling = Literal["mean", "last"]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptReading:
+    """What is told of the prompt itself.
+
+    `num_logprobs`: the log-probability of each prompt token but the first, and so many of the likeliest tokens at its
+    place; None: none. `pooling`: which hidden states behind the model's last norm become the prompt's embedding, the
+    mean of all of them or that of the last token; None: there is none.
+    """
+
+    num_logprobs: int | None = None
+    pooling: Pooling | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One request: a prompt, how to choose tokens, when to stop.
 
     A lower `priority` number is served first; equal ones in order of arrival. Requests with different `cache_salt`
-    never share cached prompt blocks. `is_watched`: each step tells what it did to the search.
+    never share cached prompt blocks. `is_watched`: each step tells what it did to the search. `reading`: None if nothing
+    is asked about the prompt; otherwise all of it is computed, whatever the prefix cache holds.
     """
 
     id: str
@@ -33,3 +51,4 @@ class GenerationRequest:
     priority: int = 0
     cache_salt: str = ""
     is_watched: bool = False
+    reading: PromptReading | None = None
