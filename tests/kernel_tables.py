@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from interpreted_language import patch_the_language_once
 
 from penstock_kernels import Kernels
 
@@ -9,6 +10,9 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 """Under the interpreter of Triton (tests/conftest.py sets it) fused kernels run on the CPU."""
 
 IS_INTERPRETED = DEVICE.type == "cpu"
+
+if IS_INTERPRETED:
+    patch_the_language_once()
 
 TABLES = ("reference", "fused", "fused_invariant")
 

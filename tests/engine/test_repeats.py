@@ -1,10 +1,8 @@
 """Processors that look back at what was written: through the engine no fork, preemption or neighbour changes that."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_engine import LIMITS, Answers, make_engine, make_request, run_all, run_alone, token_ids
@@ -33,15 +31,6 @@ STRATEGIES: dict[str, dict[str, object]] = {
     "beam": {"strategy": "beam", "width": 3, "n": 2},
     "greedy": {"strategy": "greedy"},
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """The tensors are small, and threads cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def request(name: str, strategy: str, chain: str, seed: int = 1, max_tokens: int = 12) -> GenerationRequest:

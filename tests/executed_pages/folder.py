@@ -13,8 +13,9 @@ SHOWN_FOLDER = "/home/you/penstock"
 SHOWN_HOME = "/home/you"
 
 _NOT_LINKED = frozenset({".git", ".venv"})
-# Nothing else is taken from the environment: no key, no proxy, no MAKEFLAGS of a `make test` that runs this.
-_KEPT_VARIABLES = ("LD_LIBRARY_PATH", "TMPDIR", "USER")
+# Nothing else is taken from the environment: no key, no proxy, no MAKEFLAGS of a `make test` that runs this. The
+# last is how threads wait for one another, as tests/conftest.py has it for every process.
+_KEPT_VARIABLES = ("LD_LIBRARY_PATH", "TMPDIR", "USER", "GOMP_SPINCOUNT")
 
 
 def make_folder(home: Path) -> Path:

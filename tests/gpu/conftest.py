@@ -1,19 +1,10 @@
-"""Where there is no GPU: one thread, for the cases are small, and products as a matrix unit makes them."""
+"""Where there is no GPU: products as a matrix unit makes them."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import torch
 from kernel_tables import IS_INTERPRETED
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,6 +1,5 @@
 """Checkpoints that several tests load, each written once."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,6 @@ from checkpoints import write_checkpoint
 
 from penstock_kernels import Kernels
 from penstock_models.loader import LoadedModel, load_checkpoint
-
-
-@pytest.fixture(autouse=True, scope="package")
-def one_thread() -> Iterator[None]:
-    """These models are too small to gain from threads, and threads make a busy machine's times erratic."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
