@@ -30,8 +30,10 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from penstock_decoding.params import read_decoding
 from penstock_engine.batch import Batch
 from penstock_engine.engine import Engine, Failure
+from penstock_engine.group import Group
 from penstock_engine.limits import Limits, most_blocks
 from penstock_engine.model_runner import ModelRunner
+from penstock_engine.reading import PartRead
 from penstock_engine.request import GenerationRequest, StopConditions
 from penstock_kernels import select_kernels
 from penstock_models.loader import load_checkpoint
@@ -80,6 +82,9 @@ class TimedRunner:
         logits = self._runner.forward(batch)
         self.seconds += time.perf_counter() - started
         return logits
+
+    def forward_and_read(self, batch: Batch) -> tuple[torch.Tensor, dict[Group, PartRead]]:
+        return self._runner.forward_and_read(batch)
 
 
 class Ours:

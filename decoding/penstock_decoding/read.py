@@ -7,6 +7,7 @@ dict[int, float], JsonText, TokenLists.
 
 import dataclasses
 import difflib
+import functools
 import itertools
 import json
 import logging
@@ -75,7 +76,13 @@ def _is_required(field: "dataclasses.Field[Any]") -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: type) -> Mapping[str, Any]:
+    return _resolved_hints(cls)
+
+
+# To resolve them takes as long as to read all the rest of a request, and they never change.
+@functools.cache
+def _resolved_hints(cls: type) -> Mapping[str, Any]:
     return typing.get_type_hints(cls)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from penstock_engine.group import Group
 from penstock_engine.sequence import Sequence
 
+_NONE = range(0)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -16,8 +18,16 @@ class Entry:
 
     @property
     def wants_logits(self) -> bool:
-        """Whether this entry computes the last token, whose logits choose the next one."""
-        return self.num_tokens == self.sequence.num_missing
+        """Whether this entry computes the last token, and its logits choose the next one."""
+        return self.num_tokens == self.sequence.num_missing and self.group.generates
+
+    @property
+    def unread(self) -> range:
+        """The positions that this entry computes and the request wants read: see `Reading`."""
+        if self.group.reading is None:
+            return _NONE
+        start = self.sequence.num_computed
+        return self.group.reading.unread(start, start + self.num_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +43,8 @@ class Batch:
     @property
     def num_tokens(self) -> int:
         return sum(entry.num_tokens for entry in self.entries)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether there is something to tell of a prompt in it."""
+        return any(entry.unread for entry in self.entries if entry.group.reading is not None)

@@ -11,13 +11,14 @@ import torch
 from penstock_decoding.errors import PluginError
 from penstock_decoding.grammar.vocabulary import Vocabulary
 from penstock_decoding.plugins import load_plugins
-from penstock_engine.config import EngineConfig, EngineInfo
+from penstock_engine.config import NULL, EngineConfig, EngineInfo
 from penstock_engine.engine import Engine
 from penstock_engine.errors import EngineStartError
 from penstock_engine.graph_runner import GraphRunner
 from penstock_engine.limits import Limits
 from penstock_engine.memory import CPU_SHARE, GPU_SHARE, available_cpu_bytes, cache_size
 from penstock_engine.model_runner import ModelRunner
+from penstock_engine.null_model import build_null_engine
 from penstock_kernels import Kernels, NoSuchKernels, select_kernels
 from penstock_kernels.linear import NotInvariant
 from penstock_models.errors import CheckpointError
@@ -60,6 +61,8 @@ def build_engine(
     torch.set_num_threads(threads)
     try:
         catalogue = load_plugins((*config.plugin, *plugins))
+        if config.model.startswith(NULL):
+            return build_null_engine(config, catalogue, vocabulary)
         folder = resolve_folder(config.model, config.revision)
         model, kernels = _load(config, folder, device)
     except (PluginError, CheckpointError, HubError, NoSuchKernels) as error:

@@ -1,15 +1,26 @@
 """`EngineClient`: what the HTTP server needs of an engine, whatever process it runs in."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from penstock_engine.config import EngineInfo, EngineStats
 from penstock_engine.outputs import StepOutput
 from penstock_engine.request import GenerationRequest
 
+Delivered = StepOutput | Exception | None
+"""An output of a stream, or its end: why it failed (an `EngineError`), or None: it was aborted."""
+
 
 class RequestStream(Protocol):
-    """One accepted request's outputs, in order."""
+    """One accepted request's outputs, in order. They are iterated over, or delivered: one of the two, once."""
+
+    def deliver_to(self, take: Callable[[Delivered], None]) -> None:
+        """Call `take` with each output, as soon as it is there, with nobody to be woken up in between.
+
+        At once with those that are there already. Nothing follows an output with `is_last`, an error, or None. `take`
+        is called on the event loop, for all streams in turn: it is quick and raises nothing.
+        """
+        ...
 
     def __aiter__(self) -> AsyncIterator[StepOutput]:
         """Ends after the output with `is_last`.

@@ -12,6 +12,9 @@ KernelChoice = Literal["auto", "reference", "fused"]
 KVDType = Literal["auto", "fp8", "int8"]
 WeightType = Literal["auto", "int8", "int4"]
 
+NULL = "null:"
+"""How the names of models without weights begin: see `null_model.py`."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
@@ -20,7 +23,7 @@ class EngineConfig:
     Each field's `help` is its line in `penstock serve --help`: flags are generated from these fields.
     """
 
-    model: str = field(metadata={"help": "a checkpoint folder, a hub id, or 'demo'"})
+    model: str = field(metadata={"help": "a checkpoint folder, a hub id, 'demo', or 'null:'"})
     revision: str | None = field(default=None, metadata={"help": "branch, tag or commit of the hub repository"})
     dtype: DType = field(default="auto", metadata={"help": "type of the weights and of what is computed"})
     device: Device = field(default="auto", metadata={"help": "where the model runs"})

@@ -30,6 +30,7 @@ from penstock_engine.limits import Limits, check_request
 from penstock_engine.outputs import StepOutput
 from penstock_engine.pace import Pace
 from penstock_engine.preparation import RETRY_SECONDS, Preparation
+from penstock_engine.reading import PartRead
 from penstock_engine.record import told_going_on
 from penstock_engine.request import GenerationRequest
 from penstock_engine.runner import LaunchingRunner, Runner
@@ -42,6 +43,9 @@ class Failure:
     """A request that ended by a fault of its own."""
 
     message: str
+
+
+Outputs = dict[Group, StepOutput | Failure]
 
 
 class Engine:
@@ -127,7 +131,7 @@ class Engine:
             strategy = GuardedStrategy(request.decoding.strategy, self.catalogue, self.limits.vocab_size)
         except DecodingFault as error:
             raise RequestFailed(str(error)) from error
-        check_request(request, strategy.max_live, self.limits)
+        check_request(request, strategy.max_live if request.stop.max_tokens > 0 else 1, self.limits)
         for step in request.decoding.chain:
             needs_vocabulary = getattr(self.catalogue.processors[step.name], "needs_vocabulary", False)
             if needs_vocabulary and not self._has_vocabulary:
@@ -170,7 +174,8 @@ class Engine:
         self._num_prompt_tokens += len(request.prompt)
         self._groups[request.id] = group
         self._scheduler.add(group)
-        self._ahead.add(group)
+        if group.generates:
+            self._ahead.add(group)
 
     def abort(self, request_id: str, choice: int | None = None) -> bool:
         """Stop one answer of a request, or all. Unknown ids are ignored.
@@ -208,26 +213,34 @@ class Engine:
         return [*failed, *outputs]
 
     def _compute(self) -> list[tuple[str, StepOutput | Failure]]:
-        """A whole step: schedule, forward, sample, advance."""
+        """A whole step: schedule, forward, read, sample, advance."""
         batch = self._scheduler.schedule(self._ahead.still_late())
         if not batch.entries:
             self._ahead.wait()
         wanting = [entry.group for entry in batch.entries if entry.wants_logits]
         groups = list(dict.fromkeys(wanting))
-        logits = self._runner.forward(batch)
+        parts: dict[Group, PartRead] = {}
+        if batch.is_read:
+            logits, parts = self._runner.forward_and_read(batch)
+        else:
+            logits = self._runner.forward(batch)
         late = self._ahead.late(groups)
         self._scheduler.mark_computed(batch, late)
-        if late:
-            logits = logits[[i for i, group in enumerate(wanting) if group not in late]]
-            groups = [group for group in groups if group not in late]
+        told = {group: self._read(group, part) for group, part in parts.items()}
+        passed_over = late.union(group for group, output in told.items() if isinstance(output, Failure))
+        if passed_over:
+            logits = logits[[i for i, group in enumerate(wanting) if group not in passed_over]]
+            groups = [group for group in groups if group not in passed_over]
         draws = [_draw(group) for group in groups]
         rows = self._sample_rows(groups, draws)
         drawn = self._sampler.sample(logits, rows) if rows else []
         self._num_steps += 1
-        return [
-            (group.request.id, self._advance(group, draw, drawn_rows))
+        advanced: Outputs = {
+            group: self._advance(group, draw, drawn_rows)
             for draw, (group, drawn_rows) in zip(draws, _by_group(groups, drawn), strict=True)
-        ]
+        }
+        outputs = _joined(told, advanced) if told else advanced
+        return [(group.request.id, output) for group, output in outputs.items()]
 
     def _launch(self) -> Flight | None:
         """The next step, sent on its way before its tokens are needed, if that can be."""
@@ -268,6 +281,18 @@ class Engine:
                     SampleRow(row, decoding.chain, asked, decoding.num_logprobs, num_processed, decoding.chain_trace)
                 )
         return rows
+
+    def _read(self, group: Group, part: PartRead) -> StepOutput | Failure:
+        """What a step told of a group's prompt. Ends the group if that was all it asked for."""
+        assert group.reading is not None, "only a prompt that is read has parts"
+        if part.fault is not None:
+            self._scheduler.distrust(group)
+            return self._fail(group, part.fault)
+        told = group.reading.take(part)
+        is_last = group.reading.is_over and not group.generates
+        if is_last:
+            self._drop_rows(group, range(len(group.rows)))
+        return StepOutput((), is_last, group.num_cached_tokens, None, *told)
 
     def _rows_of(self, group: Group) -> list[SampleRow]:
         return self._sample_rows([group], [_draw(group)])
@@ -345,6 +370,16 @@ def _ends(group: Group, tokens: list[int]) -> bool:
     if num_generated >= stop.max_tokens:
         return True
     return num_generated > stop.min_tokens and any(token in stop.token_ids for token in tokens)
+
+
+def _joined(of_prompts: Outputs, of_tokens: Outputs) -> Outputs:
+    """One output a group: what was told of its prompt, and the tokens that it got in the same step."""
+    joined = of_prompts | of_tokens
+    for group in of_prompts.keys() & of_tokens.keys():
+        told, advanced = of_prompts[group], of_tokens[group]
+        if isinstance(told, StepOutput) and isinstance(advanced, StepOutput):
+            joined[group] = advanced._replace(prompt_logprobs=told.prompt_logprobs, embedding=told.embedding)
+    return joined
 
 
 def _by_group(groups: list[Group], drawn: list[RowDraws]) -> list[tuple[Group, list[RowDraws]]]:

@@ -18,7 +18,9 @@ from penstock_decoding.sample_row import RowDraws, SampleRow
 from penstock_engine.batch import Batch
 from penstock_engine.decoding_step import PACKED_WIDTH, DecodingStep, Packed
 from penstock_engine.device_slots import DeviceSlots
+from penstock_engine.group import Group
 from penstock_engine.model_runner import ModelRunner
+from penstock_engine.reading import PartRead
 from penstock_engine.recordings import CudaGraphs, Eager, Recordings, ladder
 from penstock_kernels.step_inputs import LAST_TOKEN
 from penstock_models.decoder import Decoder
@@ -73,6 +75,10 @@ class GraphRunner:
     def forward(self, batch: Batch) -> Tensor:
         """See `Runner.forward`."""
         return self._model.forward(batch)
+
+    def forward_and_read(self, batch: Batch) -> tuple[Tensor, dict[Group, PartRead]]:
+        """See `Runner.forward_and_read`."""
+        return self._model.forward_and_read(batch)
 
     def takes(self, row: SampleRow) -> bool:
         """See `LaunchingRunner.takes`."""

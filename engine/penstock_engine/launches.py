@@ -1,8 +1,9 @@
 """`Launches`: the steps that the runner computes while the engine still works on the one before.
 
 A step can be launched if each of its rows goes on by itself, whatever token the step before gave it, and if the runner
-can choose that row's next token: no search, no processor that works on the host. What the rows ask for then changes
-only by their positions, so it is asked once and kept for as long as a group's rows stay the same.
+can choose that row's next token: no search, no processor that works on the host, no prompt that is still to be read.
+What the rows ask for then changes only by their positions, so it is asked once and kept for as long as a group's rows
+stay the same.
 """
 
 from collections.abc import Callable
@@ -64,6 +65,8 @@ class Launches:
         self._runner.release(slot)
 
     def _goes_on(self, group: Group) -> bool:
+        if group.is_reading:  # before its strategy is asked for anything: there may be no token to choose at all
+            return False
         if group not in self._asked:
             if group.strategy.going_on is None or group.watch is not None:
                 return False

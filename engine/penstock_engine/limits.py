@@ -32,8 +32,7 @@ def check_request(request: GenerationRequest, num_rows: int, limits: Limits) -> 
         raise RequestRefused("prompt", "the prompt has no tokens")
     if not all(0 <= token < limits.vocab_size for token in request.prompt):
         raise RequestRefused("prompt", f"the prompt has token ids outside the vocabulary of {limits.vocab_size}")
-    if max_tokens < 1:
-        raise RequestRefused("max_tokens", "must be at least 1")
+    _check_reading(request, limits)
     if num_prompt + max_tokens > limits.max_model_len:
         raise RequestRefused(
             "max_tokens",
@@ -54,6 +53,21 @@ def check_request(request: GenerationRequest, num_rows: int, limits: Limits) -> 
         )
 
 
+def _check_reading(request: GenerationRequest, limits: Limits) -> None:
+    reading, max_tokens = request.reading, request.stop.max_tokens
+    if max_tokens < 0 or (max_tokens == 0 and reading is None):
+        raise RequestRefused("max_tokens", "must be at least 1, or 0 where something is asked about the prompt")
+    if reading is None:
+        return
+    count = reading.num_logprobs
+    if count is None and reading.pooling is None:
+        raise RequestRefused("reading", "asks for nothing")
+    if not 1 <= reading.first <= len(request.prompt):
+        raise RequestRefused("reading", f"tells of tokens from {reading.first} on: must be 1 to {len(request.prompt)}")
+    if count is not None and not 0 <= count <= limits.vocab_size:
+        raise RequestRefused("prompt_logprobs", f"must be from 0 to the size of the vocabulary, {limits.vocab_size}")
+
+
 def _check_stop(request: GenerationRequest) -> None:
     stop, decoding = request.stop, request.decoding
     for path, step in (("decoding", decoding.strategy), *((step.name, step) for step in decoding.chain)):
@@ -65,7 +79,7 @@ def _check_stop(request: GenerationRequest) -> None:
 
 
 def most_blocks(num_prompt: int, max_tokens: int, num_rows: int, block_size: int) -> int:
-    """Blocks a request holds at most. Rows share the prompt's full blocks; the last token is never computed."""
-    per_row = -(-(num_prompt + max_tokens - 1) // block_size)
+    """Blocks a request holds at most. Rows share the prompt's full blocks; an answer's last token is never computed."""
+    per_row = -(-(num_prompt + max(max_tokens - 1, 0)) // block_size)
     shared = num_prompt // block_size if num_rows > 1 else 0
     return shared + num_rows * (per_row - shared)

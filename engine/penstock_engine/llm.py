@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from penstock_decoding.params import read_decoding
@@ -15,7 +17,7 @@ from penstock_engine.config import EngineConfig
 from penstock_engine.engine import Failure
 from penstock_engine.errors import RequestFailed, RequestRefused
 from penstock_engine.outputs import StepOutput, StepTrace, TokenLogprobs
-from penstock_engine.request import GenerationRequest, StopConditions
+from penstock_engine.request import GenerationRequest, Pooling, PromptReading, StopConditions
 from penstock_engine.text_codec import TextCodec, TextStream
 
 Prompt = str | Sequence[int]
@@ -45,13 +47,16 @@ class Answer:
 class Result:
     """What one prompt gave: its answers, a search's best first, and the seed that gives the same ones again.
 
-    There are as many answers as `n` asked for, or fewer if a search found fewer.
+    There are as many answers as `n` asked for, or fewer if a search found fewer; none if no tokens were asked for.
+    `prompt_logprobs`: of each token of the prompt; None of the first one, before which there is nothing. Empty unless
+    asked for by `num_prompt_logprobs`.
     """
 
     prompt_token_ids: tuple[int, ...]
     seed: int
     answers: list[Answer]
     num_cached_tokens: int = 0
+    prompt_logprobs: list[TokenLogprobs | None] = field(default_factory=list)
 
 
 class LLM:
@@ -81,6 +86,7 @@ class LLM:
         stop: Sequence[str] = (),
         stop_token_ids: Sequence[int] = (),
         ignore_eos: bool = False,
+        num_prompt_logprobs: int | None = None,
         progress: bool = True,
     ) -> list[Result]:
         """Answer every prompt; all of them share the engine's batch.
@@ -89,7 +95,9 @@ class LLM:
             prompts: texts, or token ids.
             decoding: the decoding fields of the HTTP API ("temperature", "top_p", "n", "seed", "num_logprobs", ...),
                 the same for all prompts, or one mapping per prompt.
-            max_tokens: the longest answer, for all prompts or one for each.
+            max_tokens: the longest answer, for all prompts or one for each; 0 for none, with `num_prompt_logprobs`.
+            num_prompt_logprobs: tell the log-probability of each prompt token, and this many of the likeliest at its
+                place.
             progress: show a bar of finished prompts, with tokens per second.
 
         Raises:
@@ -107,11 +115,33 @@ class LLM:
         if stop and self._tokenizer is None:
             raise RequestRefused("stop", "stop strings need a tokenizer; give LLM one, or use stop_token_ids")
         ending = (*stop_token_ids, *(() if ignore_eos else self.info.eos_token_ids))
+        reading = None if num_prompt_logprobs is None else PromptReading(num_prompt_logprobs)
         requests = [
-            self._request(prompt, fields, length, ending)
+            self._request(prompt, fields, length, ending, reading)
             for prompt, fields, length in zip(encoded, per_prompt, lengths, strict=True)
         ]
-        return self._run({request.id: _Open(request, self._tokenizer, stop) for request in requests}, progress)
+        opened = self._run([_Open(request, self._tokenizer, stop) for request in requests], progress)
+        return [each.result for each in opened]
+
+    def embed(
+        self, prompts: Iterable[Prompt], *, pooling: Pooling = "mean", progress: bool = True
+    ) -> NDArray[np.float32]:
+        """One vector for each prompt: [prompts, hidden_size] float32, not normalised.
+
+        Args:
+            prompts: texts, or token ids.
+            pooling: the mean of the hidden states behind the model's last norm, or the last token's.
+            progress: as in `generate`.
+
+        Raises:
+            RequestRefused: a prompt could not be served even alone. Nothing has run then.
+            RequestFailed: the model gave hidden states that are not finite.
+        """
+        reading = PromptReading(pooling=pooling)
+        requests = [self._request(self._encode(prompt), {}, 0, (), reading) for prompt in prompts]
+        opened = self._run([_Open(request, None, ()) for request in requests], progress)
+        vectors = [np.frombuffer(each.embedding, np.float32) for each in opened]
+        return np.stack(vectors) if vectors else np.empty((0, self.info.hidden_size), np.float32)
 
     def _encode(self, prompt: Prompt) -> tuple[int, ...]:
         if not isinstance(prompt, str):
@@ -121,20 +151,27 @@ class LLM:
         return tuple(self._tokenizer.encode(prompt))
 
     def _request(
-        self, prompt: tuple[int, ...], fields: Mapping[str, object], max_tokens: int, ending: tuple[int, ...]
+        self,
+        prompt: tuple[int, ...],
+        fields: Mapping[str, object],
+        max_tokens: int,
+        ending: tuple[int, ...],
+        reading: PromptReading | None,
     ) -> GenerationRequest:
         params = read_decoding(
             fields, vocab_size=self.info.vocab_size, catalogue=self._engine.catalogue, encoder=self._encoder
         )
         stop = StopConditions(max_tokens, ending, params.min_tokens)
-        request = GenerationRequest(str(next(self._ids)), prompt, params, stop)
+        request = GenerationRequest(str(next(self._ids)), prompt, params, stop, reading=reading)
         preparation = self._engine.prepare(request)
         if preparation is not None:
             preparation.finish()
         return request
 
-    def _run(self, open_requests: "dict[str, _Open]", progress: bool) -> list[Result]:
-        waiting = deque(open_requests.values())
+    def _run(self, opened: "list[_Open]", progress: bool) -> "list[_Open]":
+        """All of them, to their ends."""
+        open_requests = {each.request.id: each for each in opened}
+        waiting = deque(opened)
         num_tokens = 0
         with tqdm(total=len(open_requests), unit="prompt", disable=not progress) as bar:
             try:
@@ -153,7 +190,7 @@ class LLM:
             finally:
                 for request_id in open_requests:  # after a fault or Ctrl-C nothing stays behind in the engine
                     self._engine.abort(request_id)
-        return [open_request.result for open_request in open_requests.values()]
+        return opened
 
 
 def _rate(num_tokens: int, bar: "tqdm[NoReturn]") -> str:
@@ -162,13 +199,16 @@ def _rate(num_tokens: int, bar: "tqdm[NoReturn]") -> str:
 
 
 class _Open:
-    """One request on its way to its `Result`."""
+    """One request on its way to its `Result`, or to its prompt's `embedding`."""
 
     def __init__(self, request: GenerationRequest, tokenizer: TextCodec | None, stop: Sequence[str]) -> None:
         self.request = request
-        num_answers = request.decoding.strategy.params.n
+        num_answers = request.decoding.strategy.params.n if request.stop.max_tokens else 0
         self._answers = [Answer() for _ in range(num_answers)]
         self.result = Result(request.prompt, request.decoding.seed, self._answers)
+        if request.reading is not None and request.reading.num_logprobs is not None:
+            self.result.prompt_logprobs.append(None)
+        self.embedding = b""
         self.is_done = False
         self._texts: list[TextStream] = [tokenizer.open_stream(stop) for _ in range(num_answers)] if tokenizer else []
         self._ending = frozenset(request.stop.token_ids)
@@ -177,6 +217,8 @@ class _Open:
         """Add a step's tokens. Returns the answers that a stop string has ended, which the engine cannot see."""
         stopped = []
         self.result.num_cached_tokens = output.num_cached_tokens
+        self.result.prompt_logprobs += output.prompt_logprobs
+        self.embedding = output.embedding or self.embedding
         for token in output.tokens:
             answer = self._answers[token.choice]
             if answer.finish_reason is not None:  # a stop string has ended it amid the tokens of this step
@@ -193,7 +235,8 @@ class _Open:
             if self._texts and self._is_stopped(answer, token.choice, token.token_id):
                 answer.finish_reason = "stop"
                 stopped.append(token.choice)
-        self.is_done = output.is_last or all(answer.finish_reason for answer in self._answers)
+        has_answers = all(answer.finish_reason for answer in self._answers) and bool(self._answers)
+        self.is_done = output.is_last or has_answers
         if self.is_done:  # an answer that has not ended now does not exist: a search found fewer
             self.result.answers = [answer for answer in self._answers if answer.finish_reason]
         return stopped

@@ -5,6 +5,8 @@ its `handle`, a number that its client chose.
 """
 
 import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +19,7 @@ from penstock_decoding.grammar.vocabulary import Vocabulary
 from penstock_decoding.params import DecodingParams, Step
 from penstock_engine.config import EngineConfig, EngineInfo, EngineStats
 from penstock_engine.outputs import StepOutput, StepTrace, TokenLogprobs, TokenOutput, WatchedStep
-from penstock_engine.request import GenerationRequest, StopConditions
+from penstock_engine.request import GenerationRequest, PromptReading, StopConditions
 
 
 class Start(msgspec.Struct, array_like=True, frozen=True):
@@ -47,6 +49,7 @@ class Submit(msgspec.Struct, array_like=True, tag=True, frozen=True):
     priority: int
     cache_salt: str
     is_watched: bool
+    reading: PromptReading | None = None
 
 
 class Abort(msgspec.Struct, array_like=True, tag=True, frozen=True):
@@ -54,6 +57,12 @@ class Abort(msgspec.Struct, array_like=True, tag=True, frozen=True):
 
     handle: int
     choice: int | None
+
+
+class Gone(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """The process of the client of this name has ended: whatever it has open ends, and no more is taken from it."""
+
+    client: bytes
 
 
 class Stop(msgspec.Struct, array_like=True, tag=True, frozen=True):
@@ -116,13 +125,26 @@ class Alive(msgspec.Struct, array_like=True, tag=True, frozen=True):
 class PackedLogprobs(msgspec.Struct, array_like=True, frozen=True):
     """Log-probabilities of a step's t tokens.
 
-    chosen float64 [t] (NaN: not asked), num_top uint16 [t], and top_ids int32, top_values float64 [sum of num_top].
+    chosen float64 [t] (NaN: not asked), num_top uint32 [t], and top_ids int32, top_values float64 [sum of num_top].
     """
 
     chosen: bytes
     num_top: bytes
     top_ids: bytes
     top_values: bytes
+
+
+class PackedReadings(msgspec.Struct, array_like=True, frozen=True):
+    """What a step told of prompts.
+
+    num_told uint32 [r]: how many prompt tokens, per request; of all of them, requests one after the other, `logprobs`
+    and ranks int32. embeddings: float32, by place in `Stepped.handles`.
+    """
+
+    num_told: bytes
+    logprobs: PackedLogprobs | None
+    ranks: bytes
+    embeddings: dict[int, bytes]
 
 
 class Stepped(msgspec.Struct, array_like=True, tag=True, frozen=True):
@@ -133,6 +155,7 @@ class Stepped(msgspec.Struct, array_like=True, tag=True, frozen=True):
     `model` and `processed` log-probabilities: None when no request asked.
     `scores` and `inclusion_probabilities`, float64 [t], NaN: none; empty when no token has one.
     `traces`: None or the chain's steps for each token; empty when no token has any. `watched`: by place in `handles`.
+    `read`: None when the step told nothing of a prompt.
     """
 
     stats: EngineStats
@@ -149,9 +172,13 @@ class Stepped(msgspec.Struct, array_like=True, tag=True, frozen=True):
     inclusion_probabilities: bytes = b""
     traces: list[tuple[StepTrace, ...] | None] = []
     watched: dict[int, WatchedStep] = {}
+    read: PackedReadings | None = None
 
 
-ToEngine = Hello | Submit | Abort | Stop
+# Calling an enumeration takes longer than making a token's output.
+_FINISHES = tuple(Finish)
+
+ToEngine = Hello | Submit | Abort | Gone | Stop
 FromEngine = Ready | Broken | Accepted | Refused | Full | Failed | Ended | Alive | Stepped
 
 ENCODER = msgspec.msgpack.Encoder()
@@ -176,6 +203,7 @@ def pack_request(handle: int, request: GenerationRequest) -> Submit:
         priority=request.priority,
         cache_salt=request.cache_salt,
         is_watched=request.is_watched,
+        reading=request.reading,
     )
 
 
@@ -197,6 +225,7 @@ def unpack_request(message: Submit, request_id: str, catalogue: Catalogue = SHIP
         priority=message.priority,
         cache_salt=message.cache_salt,
         is_watched=message.is_watched,
+        reading=message.reading,
     )
 
 
@@ -222,48 +251,80 @@ def pack_step(outputs: list[tuple[int, StepOutput]], stats: EngineStats) -> Step
         processed=_pack_logprobs([token.processed for token in tokens]),
         traces=[token.trace for token in tokens] if any(token.trace is not None for token in tokens) else [],
         watched={i: output.watched for i, (_, output) in enumerate(outputs) if output.watched is not None},
+        read=_pack_readings([output for _, output in outputs]),
     )
 
 
 def unpack_step(message: Stepped) -> list[tuple[int, StepOutput]]:
     """The outputs again, by handle."""
-    num_tokens_in_all = len(message.finishes)
-    tokens = zip(
+    columns: list[Iterable[Any]] = [
         np.frombuffer(message.choices, np.uint16).tolist(),
         np.frombuffer(message.token_ids, np.int32).tolist(),
-        map(Finish, np.frombuffer(message.finishes, np.uint8).tolist()),
-        _unpack_logprobs(message.model, num_tokens_in_all),
-        _unpack_logprobs(message.processed, num_tokens_in_all),
-        _optional(message.scores, num_tokens_in_all),
-        _optional(message.inclusion_probabilities, num_tokens_in_all),
-        message.traces or [None] * num_tokens_in_all,
-        strict=True,
-    )
+        map(_FINISHES.__getitem__, message.finishes),
+    ]
+    if message.model or message.processed or message.scores or message.traces:
+        num_tokens_in_all = len(message.finishes)
+        columns += [
+            _unpack_logprobs(message.model, num_tokens_in_all),
+            _unpack_logprobs(message.processed, num_tokens_in_all),
+            _optional(message.scores, num_tokens_in_all),
+            _optional(message.inclusion_probabilities, num_tokens_in_all),
+            message.traces or [None] * num_tokens_in_all,
+        ]
+    tokens = itertools.starmap(TokenOutput, zip(*columns, strict=True))
     per_request = zip(
         np.frombuffer(message.handles, np.uint64).tolist(),
         np.frombuffer(message.num_tokens, np.uint32).tolist(),
-        np.frombuffer(message.is_last, np.uint8).tolist(),
+        map(bool, message.is_last),
         np.frombuffer(message.num_cached, np.int32).tolist(),
         strict=True,
     )
-    outputs = []
-    for i, (handle, num_tokens, is_last, num_cached) in enumerate(per_request):
-        own = tuple(TokenOutput(*next(tokens)) for _ in range(num_tokens))
-        outputs.append((handle, StepOutput(own, bool(is_last), num_cached, message.watched.get(i))))
-    return outputs
+    watched = message.watched
+    outputs = [
+        (handle, StepOutput(tuple(itertools.islice(tokens, num_tokens)), is_last, num_cached, watched.get(i)))
+        for i, (handle, num_tokens, is_last, num_cached) in enumerate(per_request)
+    ]
+    return outputs if message.read is None else _with_readings(outputs, message.read)
 
 
 def _pack_step(step: Step) -> tuple[str, dict[str, Any]]:
     return step.name, {field.name: getattr(step.params, field.name) for field in dataclasses.fields(step.params)}
 
 
-def _pack_logprobs(logprobs: list[TokenLogprobs | None]) -> PackedLogprobs | None:
+def _pack_readings(outputs: list[StepOutput]) -> PackedReadings | None:
+    if not any(output.prompt_logprobs or output.embedding is not None for output in outputs):
+        return None
+    told = [one for output in outputs for one in output.prompt_logprobs]
+    return PackedReadings(
+        num_told=np.asarray([len(output.prompt_logprobs) for output in outputs], np.uint32).tobytes(),
+        logprobs=_pack_logprobs(told),
+        ranks=np.asarray([one.rank for one in told], np.int32).tobytes(),
+        embeddings={i: output.embedding for i, output in enumerate(outputs) if output.embedding is not None},
+    )
+
+
+def _with_readings(outputs: list[tuple[int, StepOutput]], read: PackedReadings) -> list[tuple[int, StepOutput]]:
+    ranks = np.frombuffer(read.ranks, np.int32).tolist()
+    logprobs = _unpack_logprobs(read.logprobs, len(ranks))
+    told = (TokenLogprobs(one.chosen, one.top, rank) for one, rank in zip(logprobs, ranks, strict=True) if one)
+    return [
+        (
+            handle,
+            output._replace(prompt_logprobs=tuple(itertools.islice(told, num_told)), embedding=read.embeddings.get(i)),
+        )
+        for i, ((handle, output), num_told) in enumerate(
+            zip(outputs, np.frombuffer(read.num_told, np.uint32).tolist(), strict=True)
+        )
+    ]
+
+
+def _pack_logprobs(logprobs: Sequence[TokenLogprobs | None]) -> PackedLogprobs | None:
     if all(one is None for one in logprobs):
         return None
     tops = [one.top if one else () for one in logprobs]
     return PackedLogprobs(
         chosen=np.asarray([one.chosen if one else np.nan for one in logprobs], np.float64).tobytes(),
-        num_top=np.asarray([len(top) for top in tops], np.uint16).tobytes(),
+        num_top=np.asarray([len(top) for top in tops], np.uint32).tobytes(),
         top_ids=np.asarray([token_id for top in tops for token_id, _ in top], np.int32).tobytes(),
         top_values=np.asarray([value for top in tops for _, value in top], np.float64).tobytes(),
     )
@@ -273,7 +334,7 @@ def _unpack_logprobs(packed: PackedLogprobs | None, num_tokens: int) -> list[Tok
     if packed is None:
         return [None] * num_tokens
     chosen = np.frombuffer(packed.chosen, np.float64).tolist()
-    ends = np.cumsum(np.frombuffer(packed.num_top, np.uint16)).tolist()
+    ends = np.cumsum(np.frombuffer(packed.num_top, np.uint32)).tolist()
     top_ids = np.frombuffer(packed.top_ids, np.int32).tolist()
     top = tuple(zip(top_ids, np.frombuffer(packed.top_values, np.float64).tolist(), strict=True))
     starts = [0, *ends[:-1]]

@@ -2,6 +2,7 @@
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from penstock_decoding.finish import Finish as Finish
 from penstock_decoding.sample_row import StepTrace as StepTrace
@@ -20,9 +21,9 @@ class TokenLogprobs:
     rank: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TokenOutput:
-    """One token of one answer.
+class TokenOutput(NamedTuple):
+    """One token of one answer. (A named tuple, as `StepOutput` is: there is one for every token, and a frozen dataclass
+    takes four times as long to make.)
 
     `choice` is the answer's index in 0..n-1. `finish` other than OPEN says that this token is its last; the token
     that ended it (an end-of-text or stop token id) is included. `logprobs`: the model's own, log-softmax of untouched
@@ -71,16 +72,15 @@ class WatchedStep:
     tentative: tuple[int, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class StepOutput:
+class StepOutput(NamedTuple):
     """What one engine step gave one request: each answer's tokens in order. A search may settle several at once.
 
     `is_last`: no further output follows; an answer that has not ended by then does not exist: a search found fewer.
     `num_cached_tokens`: prompt tokens that came from the prefix cache. `watched`: None unless the request is.
 
     What a request with a `reading` gets: `prompt_logprobs`, those of the prompt tokens that this step has read, on from
-    where the step before stopped, the prompt's second token first (the first one has none); all of them have come
-    before, or with, the first generated token. `embedding`: float32 [hidden_size], not normalised, in the step that
+    where the step before stopped, beginning with the token that the request names; all of them have come before, or
+    with, the first generated token. `embedding`: float32 [hidden_size], not normalised, in the step that
     ends the prompt. Without tokens to generate, that step is the last one.
     """
 

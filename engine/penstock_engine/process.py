@@ -6,11 +6,9 @@ SIGINT and SIGTERM, which a terminal or a service manager sends to the server as
 It never outlives the server: the kernel kills it when its parent dies, and it looks for its parent itself.
 """
 
-import ctypes
 import functools
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +20,7 @@ from penstock_engine.build import build_engine
 from penstock_engine.config import EngineInfo
 from penstock_engine.engine import Engine, Failure
 from penstock_engine.errors import EngineStartError, QueueFull, RequestFailed, RequestRefused
+from penstock_engine.heap import settled_heap
 from penstock_engine.messages import (
     ENCODER,
     TO_ENGINE,
@@ -33,6 +32,7 @@ from penstock_engine.messages import (
     Failed,
     FromEngine,
     Full,
+    Gone,
     Hello,
     Ready,
     Refused,
@@ -44,13 +44,13 @@ from penstock_engine.messages import (
     unpack_request,
 )
 from penstock_engine.outputs import StepOutput
+from penstock_engine.parent import die_with_parent, leave_signals_to_parent
 from penstock_engine.preparation import Preparation
 from penstock_engine.request import GenerationRequest
 
 HEARTBEAT_SECONDS = 1.0
 # How often to look whether a request has become ready, when there is nothing else to do.
 PREPARATION_MS = 2
-_PR_SET_PDEATHSIG = 1
 
 _log = logging.getLogger(__name__)
 
@@ -64,9 +64,8 @@ class EngineService:
         self._info = info
         self._origin: dict[str, tuple[bytes, int]] = {}
         self._preparing: dict[str, tuple[bytes, int, Preparation]] = {}
-        self._clients: set[bytes] = set()
+        self._last_sent: dict[bytes, float] = {}  # for each client there is
         self._is_stopping = False
-        self._last_sent = 0.0
 
     def run(self) -> None:
         """Until a client says `Stop` or the parent process is gone."""
@@ -76,12 +75,19 @@ class EngineService:
             self._take_prepared()
             if self._engine.has_work:
                 self._emit(self._engine.step())
-            if time.monotonic() - self._last_sent >= HEARTBEAT_SECONDS:
-                self._send_all(Alive(self._engine.stats))
+            self._beat()
 
     def send_broken(self, message: str) -> None:
         """Tell every client that the engine ends."""
-        self._send_all(Broken(message))
+        for client in self._last_sent:
+            self._send(client, Broken(message))
+
+    def _beat(self) -> None:
+        """A sign of life to each client that has heard nothing for a while, whatever the others hear."""
+        silent_since = time.monotonic() - HEARTBEAT_SECONDS
+        for client, last_sent in self._last_sent.items():
+            if last_sent <= silent_since:
+                self._send(client, Alive(self._engine.stats))
 
     def _idle_ms(self) -> int:
         """How long there is nothing to do but to listen."""
@@ -98,19 +104,34 @@ class EngineService:
     def _handle(self, client: bytes, message: ToEngine) -> None:
         match message:
             case Submit():
-                self._reply(client, message.handle, lambda: self._submit(client, message))
+                # What a client sent before it was gone may come after the news of that.
+                if client in self._last_sent:
+                    self._reply(client, message.handle, lambda: self._submit(client, message))
             case Abort():
-                request_id = _request_id(client, message.handle)
-                if self._preparing.pop(request_id, None):
-                    self._send(client, Ended(message.handle))
-                elif self._engine.abort(request_id, message.choice):
-                    del self._origin[request_id]
+                if self._abort(_request_id(client, message.handle), message.choice):
                     self._send(client, Ended(message.handle))
             case Hello():
-                self._clients.add(client)
+                self._last_sent[client] = 0.0
                 self._send(client, Ready(self._info))
+            case Gone():
+                self._forget(message.client)
             case Stop():
                 self._is_stopping = True
+
+    def _abort(self, request_id: str, choice: int | None) -> bool:
+        """Whether that ended the request."""
+        if self._preparing.pop(request_id, None):
+            return True
+        if self._engine.abort(request_id, choice):
+            del self._origin[request_id]
+            return True
+        return False
+
+    def _forget(self, gone: bytes) -> None:
+        self._last_sent.pop(gone, None)
+        preparing = [request_id for request_id, (client, _, _) in self._preparing.items() if client == gone]
+        for request_id in [*preparing, *(key for key, (client, _) in self._origin.items() if client == gone)]:
+            self._abort(request_id, None)
 
     def _submit(self, client: bytes, message: Submit) -> bool:
         """Queue the request; False if something has to be made ready first."""
@@ -169,21 +190,16 @@ class EngineService:
         for client, own in by_client.items():
             self._send(client, pack_step(own, self._engine.stats))
 
-    def _send_all(self, message: FromEngine) -> None:
-        for client in self._clients:
-            self._send(client, message)
-        self._last_sent = time.monotonic()
-
     def _send(self, client: bytes, message: FromEngine) -> None:
-        self._socket.send_multipart([client, ENCODER.encode(message)])
-        self._last_sent = time.monotonic()
+        if client in self._last_sent:
+            self._socket.send_multipart([client, ENCODER.encode(message)])
+            self._last_sent[client] = time.monotonic()
 
 
 def main() -> int:
     """Load, serve, and say why if that fails."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _die_with_parent()
+    leave_signals_to_parent()
+    die_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     start = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Start)
     context = zmq.Context()
@@ -208,7 +224,8 @@ def _serve(socket: "zmq.Socket[bytes]", start: Start) -> int:
         return 1
     service = EngineService(socket, engine, info)
     try:
-        service.run()
+        with settled_heap():
+            service.run()
     except Exception as error:
         _log.exception("the step loop failed")
         service.send_broken(f"the step loop failed: {type(error).__name__}: {error}")
@@ -218,11 +235,6 @@ def _serve(socket: "zmq.Socket[bytes]", start: Start) -> int:
 
 def _request_id(client: bytes, handle: int) -> str:
     return f"{client.hex()}:{handle}"
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

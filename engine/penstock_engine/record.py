@@ -78,6 +78,9 @@ def told_going_on(choices: Sequence[int], tokens: Sequence[int], drawn: Sequence
     outputs = []
     for choice, token, row in zip(choices, tokens, drawn, strict=True):
         beside = _beside(row, token)
+        if beside is _NOT_ASKED:
+            outputs.append(TokenOutput(choice, token, Finish.OPEN))
+            continue
         outputs.append(TokenOutput(choice, token, Finish.OPEN, beside.logprobs, beside.processed, trace=beside.trace))
     return tuple(outputs)
 

@@ -26,13 +26,15 @@ Pooling = Literal["mean", "last"]
 class PromptReading:
     """What is told of the prompt itself.
 
-    `num_logprobs`: the log-probability of each prompt token but the first, and so many of the likeliest tokens at its
-    place; None: none. `pooling`: which hidden states behind the model's last norm become the prompt's embedding, the
-    mean of all of them or that of the last token; None: there is none.
+    `num_logprobs`: the log-probability of each prompt token from token `first` on, and so many of the likeliest tokens
+    at its place; None: none. Token 0 has none, so that `first` is at least 1; what comes before may be taken from the
+    prefix cache. `pooling`: which hidden states behind the model's last norm become the prompt's embedding, the mean of
+    all of them or that of the last token; None: there is none.
     """
 
     num_logprobs: int | None = None
     pooling: Pooling | None = None
+    first: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,8 @@ class GenerationRequest:
     """One request: a prompt, how to choose tokens, when to stop.
 
     A lower `priority` number is served first; equal ones in order of arrival. Requests with different `cache_salt`
-    never share cached prompt blocks. `is_watched`: each step tells what it did to the search. `reading`: None if nothing
-    is asked about the prompt; otherwise all of it is computed, whatever the prefix cache holds.
+    never share cached prompt blocks. `is_watched`: each step tells what it did to the search. `reading`: None if
+    nothing is asked about the prompt; otherwise what is told is computed, whatever the prefix cache holds.
     """
 
     id: str

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from penstock_decoding.sample_row import RowDraws, SampleRow
 from penstock_engine.batch import Batch
+from penstock_engine.group import Group
+from penstock_engine.reading import PartRead
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +23,10 @@ class Runner(Protocol):
 
         Returns logits [entries that want them, vocab] float32, in the batch's order; the caller may change them.
         """
+        ...
+
+    def forward_and_read(self, batch: Batch) -> "tuple[Tensor, dict[Group, PartRead]]":
+        """As `forward`, with what is told of each group whose prompt is read in this batch (`Batch.is_read`)."""
         ...
 
 

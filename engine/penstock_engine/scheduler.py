@@ -14,6 +14,10 @@ tokens themselves, which the device knows. Such a step can be launched while the
 
 A row that turns out to have ended at step t is computed once too often. It keeps its blocks until step t + 1 has
 landed: nobody else gets a block that a launched step still writes to. While a step is under way nothing is preempted.
+
+A prompt that is read (`reading.py`) has to be computed for that, so its group takes from the prefix cache only what has
+been read already: nothing when it is admitted, and when it comes back from a preemption what it had told before. What
+it computes can be found by others as ever. Steps are not launched ahead while a running group still reads.
 """
 
 from bisect import insort
@@ -86,7 +90,8 @@ class Scheduler:
         """The step after the one under way, or the next one if none is, if all it has to do is to decode.
 
         None if a prompt has to be computed or a request to be admitted, if blocks have to be copied or are too few, or
-        if no row goes on. The caller has made sure that no row waits for anything but its last token.
+        if no row goes on. The caller has made sure that no row waits for anything but its last token, and that no
+        prompt is still to be read.
         """
         if self._can_admit() or not all(group.is_ready for group in self.running):
             return None
@@ -227,7 +232,7 @@ class Scheduler:
         """Whether the group that has waited longest could run beside the others."""
         if not self.waiting:
             return False
-        num_rows = sum(group.strategy.max_live for group in (*self.running, self.waiting[0]))
+        num_rows = sum(group.max_live for group in (*self.running, self.waiting[0]))
         return num_rows <= self._max_rows and self._has_room(self.waiting[0])
 
     def _has_room(self, group: Group) -> bool:
@@ -289,9 +294,13 @@ class Scheduler:
             self.num_prefix_hit_tokens += row.num_computed
 
     def _found_prefix(self, group: Group, row: Sequence) -> list[int]:
-        """Blocks that hold the row's start. Never all of its tokens: the last one must be computed for its logits."""
+        """Blocks that hold the row's start. Never all of its tokens: the last one must be computed for its logits, and
+        so must those of a prompt that are still to be read."""
         found: list[int] = []
-        for i in range((row.num_tokens - 1) // self._block_size):
+        num_usable = row.num_tokens - 1
+        if group.reading is not None and group.is_reading:
+            num_usable = min(num_usable, group.reading.num_read)
+        for i in range(num_usable // self._block_size):
             block = self.allocator.find(self._digest(group, row, i))
             if block is None:
                 break

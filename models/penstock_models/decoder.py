@@ -60,6 +60,25 @@ class Decoder:
         Returns:
             float32 logits [R, vocab_size], contiguous, row i for token batch.logit_rows[i].
         """
+        residual = self._layers(batch, cache)
+        if batch.logit_rows is not None:
+            residual = self.kernels.gather_last(residual, batch.logit_rows)
+        return self.logits(self._norm(self._weights.final_norm, residual))
+
+    @torch.inference_mode()
+    def hidden_states(self, batch: ForwardBatch, cache: KVCache) -> Tensor:
+        """As `forward`, but what the head is given of every token: [T, hidden_size] behind the last norm.
+
+        A row of it gives `logits` the bits that `forward` has for the token, if the kernels are invariant.
+        """
+        return self._norm(self._weights.final_norm, self._layers(batch, cache))
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The head: from hidden states [R, hidden_size] behind the last norm to float32 logits [R, vocab_size]."""
+        return self.kernels.logits(hidden, self._weights.head)
+
+    def _layers(self, batch: ForwardBatch, cache: KVCache) -> Tensor:
         weights = self._weights
         residual = F.embedding(batch.token_ids, weights.embedding)
         if weights.positions is not None:
@@ -72,10 +91,7 @@ class Decoder:
             hidden = self._norm(layer.mlp_norm, residual)
             expanded = self._linear(layer.mlp_in, hidden, activation=self._activation)
             self._linear(layer.mlp_out, expanded, residual=residual)
-
-        if batch.logit_rows is not None:
-            residual = self.kernels.gather_last(residual, batch.logit_rows)
-        return self.kernels.logits(self._norm(weights.final_norm, residual), weights.head)
+        return residual
 
     def _attention(
         self,

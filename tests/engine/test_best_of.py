@@ -38,8 +38,8 @@ def test_best_of_the_plain_answers(n: int, best_of: int) -> None:
     assert found.keys() == {("contest", choice) for choice in range(n)}
     for choice in range(n):
         answer = found["contest", choice]
-        assert [replace(token, choice=0, score=None) for token in answer] == [
-            replace(token, choice=0) for token in ranked[choice]
+        assert [token._replace(choice=0, score=None) for token in answer] == [
+            token._replace(choice=0) for token in ranked[choice]
         ]
         assert answer[-1].score == pytest.approx(mean_logprob(answer), abs=1e-6)
         assert answer[-1].inclusion_probability is None

@@ -20,6 +20,7 @@ from penstock_engine.messages import (
     unpack_step,
 )
 from penstock_engine.outputs import Fate, StepOutput, StepTrace, TokenLogprobs, TokenOutput, WatchedStep
+from penstock_engine.request import PromptReading, StopConditions
 
 
 @pytest.mark.parametrize(
@@ -48,10 +49,15 @@ def test_a_request_arrives_as_it_was_sent(fields: dict[str, object]) -> None:
     assert isinstance(message, Submit)
     assert message.handle == 7
     assert unpack_request(message, "a") == request
-    watched = replace(request, is_watched=True)
-    message = TO_ENGINE.decode(ENCODER.encode(pack_request(7, watched)))
-    assert isinstance(message, Submit)
-    assert unpack_request(message, "a") == watched
+    for other in (
+        replace(request, is_watched=True),
+        replace(request, reading=PromptReading(3)),
+        replace(request, reading=PromptReading(0, "mean"), stop=StopConditions(0)),
+        replace(request, reading=PromptReading(pooling="last")),
+    ):
+        message = TO_ENGINE.decode(ENCODER.encode(pack_request(7, other)))
+        assert isinstance(message, Submit)
+        assert unpack_request(message, "a") == other
 
 
 def test_a_steps_outputs_arrive_as_they_were_sent() -> None:
@@ -86,6 +92,28 @@ def test_a_steps_outputs_arrive_as_they_were_sent() -> None:
     assert isinstance(message, Stepped)
     assert unpack_step(message) == plain
     assert not message.traces and not message.watched and not message.scores, "what nobody asked for takes no room"
+
+
+def test_what_is_told_of_prompts_arrives_as_it_was_sent() -> None:
+    """With and without tokens beside it, lists of any length, -inf, vectors; and nothing at all where nobody asked."""
+    token = TokenOutput(0, 9, Finish.OPEN, TokenLogprobs(-0.5, ((2, -0.5),)))
+    many = tuple((i, -i / 7) for i in range(70_000))
+    outputs = [
+        (3, StepOutput((), False, prompt_logprobs=(TokenLogprobs(-0.25, ((3, -0.25), (1, -1.5)), 1),) * 3)),
+        (4, StepOutput((token,), False, 8)),
+        (5, StepOutput((token,), False, 0, None, (TokenLogprobs(float("-inf"), (), 70_001),), b"\0\0\x80?" * 6)),
+        (6, StepOutput((), True, embedding=b"\0\0\0@" * 6)),
+        (7, StepOutput((), True, prompt_logprobs=(TokenLogprobs(-9.5, many, 2), TokenLogprobs(-1.0, (), 7)))),
+    ]
+    message = FROM_ENGINE.decode(ENCODER.encode(pack_step(outputs, EngineStats())))
+    assert isinstance(message, Stepped)
+    assert unpack_step(message) == outputs
+    message = FROM_ENGINE.decode(ENCODER.encode(pack_step(outputs[1:2], EngineStats())))
+    assert isinstance(message, Stepped)
+    assert message.read is None and unpack_step(message) == outputs[1:2]
+    message = FROM_ENGINE.decode(ENCODER.encode(pack_step(outputs[3:4], EngineStats())))
+    assert isinstance(message, Stepped)
+    assert unpack_step(message) == outputs[3:4]
 
 
 def test_foreign_bytes_are_an_error() -> None:

@@ -73,7 +73,7 @@ def test_watching_changes_nothing_else(fields: dict[str, Any]) -> None:
     plain.add(replace(search("a", fields), is_watched=False))
     ours, theirs = outputs_of(watched, "a"), outputs_of(plain, "a")
     bare = [
-        replace(output, watched=None, tokens=tuple(replace(token, processed=None) for token in output.tokens))
+        output._replace(watched=None, tokens=tuple(token._replace(processed=None) for token in output.tokens))
         for output in ours
     ]
     assert bare == theirs
