@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from reports import (
     beams,
+    front_end,
     gpu_attention,
     gpu_ops,
     gpu_step,
@@ -46,6 +47,7 @@ RENDERERS: Mapping[str, Renderer] = {
     "serve_speed": serve_speed.render,
     "serving": serving.render,
     "vllm_agreement": vllm_agreement.render,
+    "front_end": front_end.render,
     "beams": beams.render,
     "sampler": sampler.render,
     "grammars": grammars.render,
