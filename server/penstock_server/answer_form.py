@@ -70,7 +70,7 @@ def answer_form(body: ChatBody, offer: ToolOffer | None, model: ServedModel, pro
         raise BadRequest(told, "chat_template_kwargs.enable_thinking", "unsupported_parameter")
     is_thinking = has_thoughts and begins_thinking(prompt)
     calls = offer is not None and offer.use != "none"
-    tool_format = _required_format(model) if calls else None
+    tool_format = required_format(model) if calls else None
     if not has_thoughts and tool_format is None:
         return SPEECH
 
@@ -94,7 +94,12 @@ def answer_form(body: ChatBody, offer: ToolOffer | None, model: ServedModel, pro
     )
 
 
-def _required_format(model: ServedModel) -> ToolFormat:
+def required_format(model: ServedModel) -> ToolFormat:
+    """How the model writes calls of tools.
+
+    Raises:
+        BadRequest: it takes no tools, or how it writes calls is not known.
+    """
     if model.tool_format is None:
         told = (
             "this model's chat template takes no tools"

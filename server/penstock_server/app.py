@@ -5,6 +5,7 @@ import logging
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from penstock_decoding.errors import DecodingError
@@ -19,17 +20,20 @@ from penstock_server.errors import (
     as_api_error,
     error_response,
 )
+from penstock_server.gone import CLIENT_CLOSED_REQUEST
 from penstock_server.middleware.admit import Admit
 from penstock_server.middleware.observe import PROCESSING_TIME, REQUEST_ID, Observe
 from penstock_server.middleware.require_key import RequireKey
 from penstock_server.routes.chat import chat_router
 from penstock_server.routes.completions import completions_router
 from penstock_server.routes.docs import docs_router
+from penstock_server.routes.embeddings import embeddings_router
 from penstock_server.routes.health import health_router
 from penstock_server.routes.messages import messages_router
 from penstock_server.routes.metrics import metrics_router
 from penstock_server.routes.models import models_router
 from penstock_server.routes.responses import responses_router
+from penstock_server.routes.score import score_router
 from penstock_server.routes.text import text_router
 from penstock_server.routes.version import version_router
 from penstock_server.text.errors import TextError
@@ -40,6 +44,8 @@ ROUTERS = (
     chat_router,
     messages_router,
     responses_router,
+    embeddings_router,
+    score_router,
     text_router,
     models_router,
     version_router,
@@ -77,6 +83,7 @@ def create_app(context: ServerContext) -> FastAPI:
     for expected in (ApiError, DecodingError, EngineError, TextError):
         app.add_exception_handler(expected, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
     app.add_exception_handler(Exception, _answer_error)
     return app
 
@@ -85,8 +92,13 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     return error_response(as_api_error(error), request.url.path)
 
 
+async def _answer_nobody(request: Request, error: Exception) -> Response:
+    # The client went away while it sent its body: no fault of ours, and nothing for the log.
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
-    # The framework's own: an unknown path, a method that a path does not take, a client gone while it sent its body.
+    # The framework's own: an unknown path, a method that a path does not take.
     assert isinstance(error, HTTPException), "registered for this type"
     path = request.url.path
     headers = dict(error.headers or {})

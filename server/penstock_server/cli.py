@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"penstock: {error}", file=sys.stderr)
         return 1
     # Loads the web framework and the engine's client: --help and a mistyped flag need neither.
-    from penstock_server.serve import StartError, run
+    from penstock_server.serve import run
+    from penstock_server.start import StartError
 
     try:
         return run(engine_config, server_config)

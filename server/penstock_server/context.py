@@ -12,6 +12,7 @@ from penstock_server.life import Life
 from penstock_server.metrics import Metrics
 from penstock_server.model import ServedModel
 from penstock_server.settings import ServerConfig
+from penstock_server.shared import Alone, Shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class ServerContext:
         created: start of the server, unix time; what /v1/models gives.
         catalogue: the processors and strategies that requests can name.
         keys: any of them opens every route; none: no key is asked for.
+        shared: what this process has in common with others that answer for the same server.
     """
 
     client: EngineClient
@@ -34,6 +36,7 @@ class ServerContext:
     created: int = field(default_factory=lambda: int(time.time()))
     catalogue: Catalogue = SHIPPED
     keys: tuple[str, ...] = ()
+    shared: Shared = field(default_factory=Alone)
 
     @classmethod
     def make(

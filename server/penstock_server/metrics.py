@@ -1,18 +1,16 @@
-"""`Metrics`: what /metrics tells Prometheus. One registry per app; the engine's figures are read when scraped."""
+"""`Metrics`: what one process counts. One registry per app; the engine's report is read when it is asked for."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from penstock_engine.client_protocol import EngineClient
-
-CONTENT_TYPE = CONTENT_TYPE_LATEST
+from penstock_server.figures import Figures, families_of, page
+from penstock_server.histogram import Histogram
 
 _FIRST_TOKEN = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _PER_TOKEN = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5)
+_LAG = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _WHOLE = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 
@@ -20,8 +18,10 @@ class Metrics:
     """The server's own counters and histograms, in seconds."""
 
     def __init__(self, client: EngineClient) -> None:
+        self._client = client
         self._registry = CollectorRegistry()
-        self._registry.register(_EngineCollector(client))
+        workers = Gauge("penstock_api_workers", "Processes that answer HTTP", registry=self._registry)
+        workers.set(1)
         self._responses = Counter(
             "penstock_http_responses", "HTTP responses", ("route", "status"), registry=self._registry
         )
@@ -38,13 +38,17 @@ class Metrics:
         self._per_token = self._histogram(
             "time_per_output_token", "Mean per token of an answer, the first left out", _PER_TOKEN
         )
+        lag = self._histogram("event_loop_lag", "By how much a probe of the event loop came late", _LAG)
         # Bound once: these are called for every token.
         self.first_token: Callable[[float], None] = first_token.observe
         self.next_token: Callable[[float], None] = next_token.observe
         self.request_done: Callable[[float], None] = whole.observe
+        self.loop_lag: Callable[[float], None] = lag.observe
 
     def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"penstock_{name}_seconds", help_text, buckets=buckets, registry=self._registry)
+        histogram = Histogram(f"penstock_{name}_seconds", help_text, buckets)
+        self._registry.register(histogram)
+        return histogram
 
     def answer_done(self, reason: str, decode_seconds: float, num_tokens: int) -> None:
         """An answer ended; `decode_seconds` passed since its first token."""
@@ -62,38 +66,10 @@ class Metrics:
         self._in_flight.dec()
         self._responses.labels(route, str(status)).inc()
 
+    def figures(self, heard: float = 0.0) -> Figures:
+        """All of it, and the engine's latest report, which came at `heard`."""
+        return Figures(families_of(self._registry), self._client.stats, heard)
+
     def render(self) -> bytes:
-        """The page that Prometheus reads."""
-        return generate_latest(self._registry)
-
-
-class _EngineCollector(Collector):
-    """The engine's latest report as metrics."""
-
-    def __init__(self, client: EngineClient) -> None:
-        self._client = client
-
-    def describe(self) -> Iterable[Metric]:
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        stats = self._client.stats
-        for name, text, value in (
-            ("up", "1 while the engine is well", 0 if self._client.failure else 1),
-            ("requests_running", "Sequences running", stats.num_running),
-            ("requests_waiting", "Requests in the queue", stats.num_waiting),
-            ("kv_blocks", "Blocks of the KV cache", stats.num_blocks),
-            ("kv_blocks_in_use", "Blocks of the KV cache in use", stats.num_blocks_in_use),
-            ("last_step_seconds", "Duration of the engine's latest step", stats.last_step_seconds),
-        ):
-            yield GaugeMetricFamily(f"penstock_engine_{name}", text, value)
-        for name, text, count in (
-            ("steps", "Engine steps", stats.num_steps),
-            ("step_seconds", "Seconds spent in engine steps", stats.total_step_seconds),
-            ("preemptions", "Sequences preempted", stats.num_preemptions),
-            ("prompt_tokens", "Prompt tokens accepted", stats.num_prompt_tokens),
-            ("generated_tokens", "Tokens generated", stats.num_generated_tokens),
-            ("prefix_query_tokens", "Prompt tokens looked up in the prefix cache", stats.num_prefix_query_tokens),
-            ("prefix_hit_tokens", "Prompt tokens found in the prefix cache", stats.num_prefix_hit_tokens),
-        ):
-            yield CounterMetricFamily(f"penstock_engine_{name}", text, count)
+        """The page that Prometheus reads, of this process."""
+        return page(self.figures(), is_engine_up=self._client.failure is None)

@@ -16,19 +16,21 @@ from penstock_decoding.errors import ParameterError
 from penstock_decoding.flat_fields import FLAT_FIELDS
 from penstock_decoding.params import DecodingParams, read_decoding
 from penstock_engine.config import EngineInfo
-from penstock_engine.request import GenerationRequest, StopConditions
+from penstock_engine.request import GenerationRequest, PromptReading, StopConditions
 from penstock_server.answer_form import SPEECH, AnswerForm, answer_form
-from penstock_server.errors import BadRequest, NotFound
+from penstock_server.echo import Echo, echo_of
+from penstock_server.errors import BadRequest
+from penstock_server.infilling import asked_infill, infill_prompts
 from penstock_server.model import ServedModel
+from penstock_server.prompt_tokens import check_characters, check_model, check_token_id, encoded, is_long
 from penstock_server.schemas.chat import ChatBody
-from penstock_server.schemas.completion import DEFAULT_MAX_TOKENS, CompletionBody, Prompt
+from penstock_server.schemas.completion import DEFAULT_MAX_TOKENS, CompletionBody
 from penstock_server.schemas.fields import GenerationFields
+from penstock_server.schemas.prompts import params_of
 from penstock_server.settings import ServerConfig
 from penstock_server.text.chat_template import required
+from penstock_server.text.infill import Infill
 from penstock_server.tools.offer import ToolOffer
-
-# Encoding runs at some MB/s: below this it takes less time than handing it to a thread and back is worth.
-LONG_TEXT = 4096
 
 DEFAULTS = ServerConfig()
 
@@ -42,8 +44,12 @@ class Plan:
 
     Attributes:
         requests: one per prompt; answer i of prompt p is choice p * num_choices + i of the reply.
-        echoes: per prompt the text that goes before each of its answers; "" unless asked for.
-        max_tokens: most tokens of one answer; 0 means that the engine is not asked at all.
+        echoes: per prompt what goes before each of its answers; an empty text unless asked for.
+        max_tokens: most tokens of one answer; with 0 the engine is asked only if the prompts are to be read.
+        counts_each_chunk: each chunk of a stream has the tokens so far.
+        num_prompt_logprobs: how many of the likeliest tokens are told beside each token of the prompt, in a field of
+            their own.
+        stop_token_ids: those of the body, but for the model's own ends; `stop`: the strings.
         form: what an answer is made of, for APIs that tell its parts.
         shown_special: special tokens that are written out in the text, None: all.
         includes_stop: the stop string or token that ends an answer is part of its text.
@@ -57,18 +63,21 @@ class Plan:
     created: int
     model: str
     requests: tuple[GenerationRequest, ...]
-    echoes: tuple[str, ...]
+    echoes: tuple[Echo, ...]
     num_choices: int
     max_tokens: int
     stop: tuple[str, ...]
+    stop_token_ids: frozenset[int]
     min_tokens: int
     num_logprobs: int | None
     num_processed_logprobs: int | None
+    num_prompt_logprobs: int | None
     has_chain_trace: bool
     seed: int
     is_stream: bool
     is_watched: bool
     includes_usage: bool
+    counts_each_chunk: bool
     is_continuation: bool
     form: AnswerForm
     shown_special: frozenset[int] | None
@@ -89,6 +98,11 @@ class Plan:
         return self.num_logprobs is not None or self.num_processed_logprobs is not None
 
     @property
+    def asks_engine(self) -> bool:
+        """Whether there is anything to compute."""
+        return self.max_tokens > 0 or self.requests[0].reading is not None
+
+    @property
     def num_prompt_tokens(self) -> int:
         return sum(len(request.prompt) for request in self.requests)
 
@@ -104,25 +118,21 @@ async def plan_completion(
     Raises:
         ApiError, ParameterError: names the field.
     """
-    _check_model(body, model)
-    num_characters = sum(len(prompt) for prompt in body.prompt if isinstance(prompt, str))
-    if num_characters > LONG_TEXT:
-        prompts = await asyncio.to_thread(_encoded_prompts, body, model, info)
+    check_model(body.model, model)
+    infill = asked_infill(body, model)
+    if is_long((*body.prompt, body.suffix)):
+        prompts, echoes = await asyncio.to_thread(_encoded_prompts, body, model, info, infill)
     else:
-        prompts = _encoded_prompts(body, model, info)
-    whole, prompts = prompts, [_truncated(prompt, body, info) for prompt in prompts]
-    echoes = ("",) * len(prompts)
-    if body.echo:
-        echoes = tuple(
-            _echo(given if len(kept) == len(all_ids) else tuple(kept), model)
-            for given, all_ids, kept in zip(body.prompt, whole, prompts, strict=True)
-        )
+        prompts, echoes = _encoded_prompts(body, model, info, infill)
     # The default gives way to a long prompt; a number that was asked for does not.
     longest = max(map(len, prompts))
     max_tokens = min(DEFAULT_MAX_TOKENS, info.max_model_len - longest) if body.max_tokens is None else body.max_tokens
     _check_length(longest, max_tokens, info, "prompt", "max_tokens" if body.max_tokens is not None else None)
     decoding = await _decoding(body, body.num_logprobs, model, info, catalogue, config, SPEECH, is_continuation=True)
-    return _plan("cmpl-", body, decoding, prompts, echoes, max_tokens, SPEECH, is_continuation=True, info=info)
+    own_ends = () if infill is None else infill.end_ids
+    return _plan(
+        "cmpl-", body, decoding, prompts, echoes, max_tokens, SPEECH, own_ends, is_continuation=True, info=info
+    )
 
 
 async def plan_chat(
@@ -138,7 +148,7 @@ async def plan_chat(
     Raises:
         ApiError, ParameterError, TemplateError
     """
-    _check_model(body, model)
+    check_model(body.model, model)
     offer = body.offer()
     text, prompt = await asyncio.to_thread(encoded_chat, body, offer, model, info)
     form = answer_form(body, offer, model, text)
@@ -151,7 +161,7 @@ async def plan_chat(
     _check_length(len(prompt), max_tokens, info, "messages", field if asked is not None else None)
     continues = body.continue_final_message
     decoding = await _decoding(body, body.num_logprobs, model, info, catalogue, config, form, is_continuation=continues)
-    return _plan(prefix, body, decoding, [prompt], ("",), max_tokens, form, is_continuation=continues, info=info)
+    return _plan(prefix, body, decoding, [prompt], (Echo(),), max_tokens, form, is_continuation=continues, info=info)
 
 
 async def count_chat(
@@ -166,7 +176,7 @@ async def count_chat(
     Raises:
         ApiError, ParameterError, TemplateError
     """
-    _check_model(body, model)
+    check_model(body.model, model)
     offer = body.offer()
     text, prompt = await asyncio.to_thread(encoded_chat, body, offer, model, info)
     form = answer_form(body, offer, model, text)
@@ -223,7 +233,8 @@ def _grammar_fields(fields: Mapping[str, object], grammar: str) -> dict[str, obj
 
 def _check_num_logprobs(body: GenerationFields, num_logprobs: int | None, most: int) -> None:
     field = "top_logprobs" if isinstance(body, ChatBody) else "logprobs"
-    for name, asked in ((field, num_logprobs), ("processed_logprobs", body.processed_logprobs)):
+    others = {"processed_logprobs": body.processed_logprobs, "prompt_logprobs": body.prompt_logprobs}
+    for name, asked in [(field, num_logprobs), *others.items()]:
         if asked is not None and asked > most:
             raise BadRequest(f"must be at most {most} on this server", name, "invalid_value")
 
@@ -233,13 +244,15 @@ def _plan(
     body: GenerationFields,
     decoding: DecodingParams,
     prompts: Sequence[Sequence[int]],
-    echoes: tuple[str, ...],
+    echoes: tuple[Echo, ...],
     max_tokens: int,
     form: AnswerForm,
+    own_ends: Sequence[int] = (),
     *,
     is_continuation: bool,
     info: EngineInfo,
 ) -> Plan:
+    """`own_ends`: tokens that end these answers beside those that end any."""
     num_choices = decoding.strategy.params.n
     if len(prompts) * num_choices > MAX_CHOICES:
         told = f"{len(prompts)} prompts with {num_choices} answers each are more than {MAX_CHOICES} in all"
@@ -253,9 +266,11 @@ def _plan(
     if min_tokens > max_tokens:
         raise BadRequest(f"is more than the {max_tokens} tokens an answer may have", "min_tokens", "invalid_value")
     for i, token_id in enumerate(body.stop_token_ids):
-        _check_token_id(token_id, f"stop_token_ids.{i}", info)
-    ends = [*body.stop_token_ids, *(() if body.ignore_eos else info.eos_token_ids)]
-    stop = StopConditions(max(max_tokens, 1), tuple(dict.fromkeys(ends)), min_tokens)
+        check_token_id(token_id, f"stop_token_ids.{i}", info)
+    own_ends = () if body.ignore_eos else (*info.eos_token_ids, *own_ends)
+    ends = [*body.stop_token_ids, *own_ends]
+    reading = _reading(body, decoding, echoes)
+    stop = StopConditions(max(max_tokens, 1 if reading is None else 0), tuple(dict.fromkeys(ends)), min_tokens)
     options = body.stream_options
     is_watched = options is not None and options.decoding_events
     plan_id = prefix + uuid.uuid4().hex
@@ -265,7 +280,7 @@ def _plan(
         model=body.model,
         requests=tuple(
             GenerationRequest(
-                f"{plan_id}-{i}", tuple(prompt), decoding, stop, body.priority, body.cache_salt, is_watched
+                f"{plan_id}-{i}", tuple(prompt), decoding, stop, body.priority, body.cache_salt, is_watched, reading
             )
             for i, prompt in enumerate(prompts)
         ),
@@ -273,14 +288,17 @@ def _plan(
         num_choices=num_choices,
         max_tokens=max_tokens,
         stop=body.stop,
+        stop_token_ids=frozenset(body.stop_token_ids) - frozenset(own_ends),
         min_tokens=min_tokens,
         num_logprobs=decoding.num_logprobs,
         num_processed_logprobs=decoding.num_processed_logprobs,
+        num_prompt_logprobs=body.prompt_logprobs,
         has_chain_trace=decoding.chain_trace,
         seed=decoding.seed,
         is_stream=body.stream,
         is_watched=is_watched,
         includes_usage=options is not None and options.include_usage,
+        counts_each_chunk=options is not None and options.continuous_usage_stats,
         is_continuation=is_continuation,
         form=form,
         shown_special=form.shown_special if body.skip_special_tokens else None,
@@ -290,6 +308,13 @@ def _plan(
         warnings=body.warnings,
         step_params=_step_params(body, decoding, form),
     )
+
+
+def _reading(body: GenerationFields, decoding: DecodingParams, echoes: Sequence[Echo]) -> PromptReading | None:
+    """What the reply tells of the prompts' tokens: in a field of their own, or as it does of the answers'."""
+    echoed = None if echoes[0].places is None else decoding.num_logprobs
+    asked = [count for count in (body.prompt_logprobs, echoed) if count is not None]
+    return PromptReading(max(asked)) if asked else None
 
 
 def _step_params(body: GenerationFields, decoding: DecodingParams, form: AnswerForm) -> dict[str, str]:
@@ -304,32 +329,21 @@ def _step_params(body: GenerationFields, decoding: DecodingParams, form: AnswerF
     return fields | ({} if structured is None else {"grammar": structured.param}) | of_form
 
 
-def _check_model(body: GenerationFields, model: ServedModel) -> None:
-    if body.model not in model.names:
-        raise NotFound(f"the model {body.model!r} does not exist", "model", "model_not_found")
-
-
-def _encoded_prompts(body: CompletionBody, model: ServedModel, info: EngineInfo) -> list[Sequence[int]]:
-    params = ["prompt"] if len(body.prompt) == 1 else [f"prompt.{i}" for i in range(len(body.prompt))]
-    return [_encoded(prompt, param, body, model, info) for prompt, param in zip(body.prompt, params, strict=True)]
-
-
-def _encoded(prompt: Prompt, param: str, body: CompletionBody, model: ServedModel, info: EngineInfo) -> Sequence[int]:
-    if not isinstance(prompt, str):
-        if max(prompt) >= info.vocab_size:
-            at = next(i for i, token_id in enumerate(prompt) if token_id >= info.vocab_size)
-            _check_token_id(prompt[at], f"{param}.{at}", info)
-        return prompt
-    if body.truncate_prompt_tokens is None:
-        _check_characters(prompt, param, model, info)
-    ids = model.codec.tokenizer.encode(prompt, add_special_tokens=body.add_special_tokens)
-    if ids:
-        return ids
-    # OpenAI reads an empty prompt as the beginning of a document.
-    bos_id = model.codec.tokenizer.bos_id
-    if bos_id is None:
-        raise BadRequest("must not be empty: this model has no token that begins a text", param, "invalid_value")
-    return [bos_id]
+def _encoded_prompts(
+    body: CompletionBody, model: ServedModel, info: EngineInfo, infill: Infill | None
+) -> tuple[list[Sequence[int]], tuple[Echo, ...]]:
+    """`infill`: None if there is no suffix."""
+    if infill is not None:
+        return infill_prompts(body, model, info, infill)
+    prompts: list[Sequence[int]] = []
+    echoes: list[Echo] = []
+    may_be_cut = body.truncate_prompt_tokens is not None
+    for given, param in zip(body.prompt, params_of(body.prompt, "prompt"), strict=True):
+        whole = encoded(given, param, model, info, add_special_tokens=body.add_special_tokens, is_cut=may_be_cut)
+        kept = _truncated(whole, body, info)
+        prompts.append(kept)
+        echoes.append(echo_of(body, given, kept, model, is_cut=len(kept) < len(whole)))
+    return prompts, tuple(echoes)
 
 
 def encoded_chat(
@@ -350,13 +364,13 @@ def encoded_chat(
         variables=variables,
     )
     if body.truncate_prompt_tokens is None:
-        _check_characters(text, "messages", model, info)
+        check_characters(text, "messages", model, info)
     # The template has written the special tokens, unless the caller knows better.
     return text, model.codec.tokenizer.encode(text, add_special_tokens=body.add_special_tokens)
 
 
 def _truncated(prompt: Sequence[int], body: GenerationFields, info: EngineInfo) -> Sequence[int]:
-    """The last tokens of the prompt, as many as were asked for; -1: as many as the context has room for."""
+    """So many of the prompt's tokens as were asked for; -1: as many as the context has room for."""
     count = body.truncate_prompt_tokens
     if count is None:
         return prompt
@@ -364,28 +378,7 @@ def _truncated(prompt: Sequence[int], body: GenerationFields, info: EngineInfo) 
         asked = getattr(body, "max_completion_tokens", None)
         max_tokens = asked if asked is not None else body.max_tokens
         count = max(info.max_model_len - (1 if max_tokens is None else max_tokens), 1)
-    return prompt[-count:]
-
-
-def _check_characters(text: str, param: str, model: ServedModel, info: EngineInfo) -> None:
-    # A megabyte of text takes a second to encode only to be refused; its length alone already tells.
-    fewest = len(text) // model.codec.tokenizer.longest_token
-    if len(text) > LONG_TEXT and fewest > info.max_model_len:
-        raise BadRequest(
-            f"the prompt has {len(text)} characters, at least {fewest} tokens; "
-            f"the model's context has {info.max_model_len}",
-            param,
-            "context_length_exceeded",
-        )
-
-
-def _echo(prompt: Prompt, model: ServedModel) -> str:
-    return prompt if isinstance(prompt, str) else model.codec.tokenizer.decode(list(prompt))
-
-
-def _check_token_id(token_id: int, param: str, info: EngineInfo) -> None:
-    if token_id >= info.vocab_size:
-        raise BadRequest(f"{token_id} is not a token id: the vocabulary has {info.vocab_size}", param, "invalid_value")
+    return prompt[:count] if body.truncation_side == "right" else prompt[-count:]
 
 
 def _check_length(num_prompt: int, max_tokens: int, info: EngineInfo, prompt_param: str, asked: str | None) -> None:

@@ -1,27 +1,28 @@
 """From a plan to its response, streamed or whole. The client's going away ends the request in the engine, at once."""
 
 import asyncio
+import functools
 import logging
-from collections.abc import AsyncIterator
 
-from sse_starlette.event import ServerSentEvent
-from sse_starlette.sse import EventSourceResponse, SendTimeoutError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from penstock_engine.errors import EngineError, RequestRefused
-from penstock_server.answers import Answers, Choice
+from penstock_server.answers import Answers, Progress
 from penstock_server.context import ServerContext
 from penstock_server.errors import as_api_error
+from penstock_server.event_stream import EventStream
+from penstock_server.gone import CLIENT_CLOSED_REQUEST, unless_gone
 from penstock_server.plan import Plan
 from penstock_server.replies.decoding_events import DecodingEvents
 from penstock_server.replies.layout import Layout, usage_of
 
 log = logging.getLogger("penstock.server")
 
-# nginx's code for a request whose client has gone; nobody reads it but the log and the metrics.
-CLIENT_CLOSED_REQUEST = 499
+# What is told of a prompt's token, and of 20 others at its place, takes some 30 us to write: more than these, and no
+# stream would move for 10 ms.
+_MANY_TOKENS = 300
 
 
 async def respond(request: Request, plan: Plan, layout: Layout, context: ServerContext) -> Response:
@@ -40,31 +41,16 @@ async def respond(request: Request, plan: Plan, layout: Layout, context: ServerC
     if plan.is_stream:
         return AnswerStream(answers, layout, context)
     try:
-        choices = await _unless_gone(request, answers)
+        choices = await unless_gone(request, answers.collect())
     finally:
         answers.abort()
     if choices is None:
         context.metrics.request_aborted()
         return Response(status_code=CLIENT_CLOSED_REQUEST)
-    return Response(layout.whole(choices, usage_of(answers)), media_type="application/json")
-
-
-async def _unless_gone(request: Request, answers: Answers) -> list[Choice] | None:
-    """All choices, or None as soon as the client has gone."""
-    collect = asyncio.create_task(answers.collect())
-    gone = asyncio.create_task(_disconnect(request))
-    try:
-        await asyncio.wait({collect, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return await collect if collect.done() else None
-    finally:
-        collect.cancel()
-        gone.cancel()
-        await asyncio.gather(collect, gone, return_exceptions=True)
-
-
-async def _disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    whole = functools.partial(layout.whole, choices, usage_of(answers))
+    is_long = plan.requests[0].reading is not None and plan.num_prompt_tokens * plan.num_choices > _MANY_TOKENS
+    raw = await asyncio.to_thread(whole) if is_long else whole()
+    return Response(raw, media_type="application/json")
 
 
 class AnswerStream(Response):
@@ -73,47 +59,53 @@ class AnswerStream(Response):
     def __init__(self, answers: Answers, layout: Layout, context: ServerContext) -> None:
         super().__init__(media_type="text/event-stream")
         self._answers = answers
+        self._layout = layout
+        self._watching = _decoding_events(answers.plan, context)
         self._metrics = context.metrics
-        self._events = EventSourceResponse(
-            _events(answers, layout, _decoding_events(answers.plan, context)),
-            ping=context.config.ping_interval,
-            ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),
-            sep="\n",
-            send_timeout=context.config.send_timeout or None,
-        )
+        self._events = EventStream(self._begin, ping_interval=context.config.ping_interval)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._events(scope, receive, send)
-        except SendTimeoutError:
-            log.info("%s: the client stopped reading; its request is aborted", self._answers.plan.id)
         finally:
             if self._answers.abort():
                 self._metrics.request_aborted()
 
+    def _begin(self) -> None:
+        begin = self._layout.begin(usage_of(self._answers))
+        if begin:
+            self._events.push(_one_line_each(begin))
+        self._answers.deliver_to(self._tell, self._end)
+
+    def _tell(self, progress: Progress) -> None:
+        """One push per engine step and prompt."""
+        if self._answers.plan.counts_each_chunk:
+            self._layout.count(usage_of(self._answers))
+        events = self._layout.chunks(progress.deltas)
+        if self._watching is not None and progress.watched is not None:
+            events += self._watching.event(progress.watched)
+        self._events.push(_one_line_each(events))
+
+    def _end(self, fault: Exception | None) -> None:
+        try:
+            self._events.push(_one_line_each(self._last_events(fault)))
+        except Exception:
+            log.exception("%s: what ends it could not be written", self._answers.plan.id)
+        finally:
+            self._events.end()
+
+    def _last_events(self, fault: Exception | None) -> bytes:
+        if fault is None:
+            return self._layout.end(usage_of(self._answers))
+        # The status has been sent: the stream itself has to tell.
+        self._answers.abort()
+        if not isinstance(fault, EngineError):
+            log.error("%s failed", self._answers.plan.id, exc_info=fault)
+        return self._layout.fault(as_api_error(fault))
+
 
 def _decoding_events(plan: Plan, context: ServerContext) -> DecodingEvents | None:
     return DecodingEvents(plan, context.model.codec.tokenizer) if plan.is_watched else None
-
-
-async def _events(answers: Answers, layout: Layout, watching: DecodingEvents | None) -> AsyncIterator[bytes]:
-    """One bytes object per engine step, and what the API has before and after them."""
-    begin = layout.begin(usage_of(answers))
-    if begin:
-        yield _one_line_each(begin)
-    try:
-        async for progress in answers:
-            chunks = layout.chunks(progress.deltas)
-            if watching is not None and progress.watched is not None:
-                chunks += watching.event(progress.watched)
-            yield _one_line_each(chunks)
-    except Exception as error:  # the status has been sent: the stream itself has to tell
-        answers.abort()
-        if not isinstance(error, EngineError):
-            log.exception("%s failed", answers.plan.id)
-        yield _one_line_each(layout.fault(as_api_error(error)))
-        return
-    yield _one_line_each(layout.end(usage_of(answers)))
 
 
 def _one_line_each(events: bytes) -> bytes:

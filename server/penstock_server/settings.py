@@ -16,6 +16,9 @@ class ServerConfig:
 
     host: str = field(default="127.0.0.1", metadata={"help": "address to listen on"})
     port: int = field(default=8000, metadata={"help": "port to listen on; 0 takes a free one"})
+    api_workers: int = field(
+        default=1, metadata={"help": "processes that answer HTTP, in front of the one engine"}
+    )
     served_model_name: tuple[str, ...] = field(
         default=(), metadata={"help": "name that requests give, repeatable; default: MODEL, of a folder its last part"}
     )
@@ -37,6 +40,10 @@ class ServerConfig:
     drain_timeout: float = field(default=30.0, metadata={"help": "seconds that open requests get after SIGTERM"})
     ping_interval: float = field(
         default=15.0, metadata={"help": "seconds between signs of life in a silent stream; 0: none"}
+    )
+    receive_timeout: float = field(
+        default=60.0,
+        metadata={"help": "seconds for a request's headers to come, and for each piece of its body; 0: any time"},
     )
     send_timeout: float = field(
         default=60.0, metadata={"help": "seconds a client may stop reading before its request is aborted; 0: any time"}

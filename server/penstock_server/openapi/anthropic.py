@@ -1,8 +1,10 @@
 """The schemas of Anthropic's messages: bodies and replies, by name among the components."""
 
 from penstock_server.context import ServerContext
-from penstock_server.openapi.bodies import JSON_SCHEMA, inert, shared_field
+from penstock_server.openapi.bodies import JSON_SCHEMA, inert, refused, request_body, shared_field
 from penstock_server.openapi.conversation import PARAMETERS, TOOL_NAME
+from penstock_server.openapi.events import anthropic_event
+from penstock_server.openapi.replies import WARNINGS
 from penstock_server.openapi.shapes import (
     ANY_OBJECT,
     BOOLEAN,
@@ -16,7 +18,7 @@ from penstock_server.openapi.shapes import (
     nullable,
     ref,
 )
-from penstock_server.schemas.anthropic import INERT, NAMES, SAME
+from penstock_server.schemas.anthropic import INERT, NAMES, REFUSED, SAME
 
 _CACHE = {"cache_control": inert()}
 _TEXT = closed({"type": {"const": "text"}, "text": STRING, "citations": inert(), **_CACHE}, ["type", "text"])
@@ -95,33 +97,22 @@ def messages_schemas(context: ServerContext) -> dict[str, Schema]:
     required = ("model", "max_tokens", "messages")
     properties = {"model": shared["model"], "messages": fields["messages"]}
     properties |= {name: schema if name in required else nullable(schema) for name, schema in (fields | shared).items()}
-    properties |= {name: inert() for name in INERT}
+    properties |= {name: inert() for name in INERT} | {name: refused(neutral) for name, neutral in REFUSED.items()}
     counted = {**properties, "max_tokens": nullable(shared["max_tokens"])}
     return {
-        "MessagesRequest": closed(properties, required, "A conversation to answer, as Anthropic's API has it."),
-        "CountTokensRequest": closed(counted, ["model", "messages"], "A conversation whose tokens are to be counted."),
+        "MessagesRequest": request_body(
+            closed(properties, required, "A conversation to answer, as Anthropic's API has it."), context
+        ),
+        "CountTokensRequest": request_body(
+            closed(counted, ["model", "messages"], "A conversation whose tokens are to be counted."), context
+        ),
         "AnthropicUsage": _USAGE,
         "AnthropicMessage": _REPLY,
-        "AnthropicEvent": {
-            "description": "The data of one of Anthropic's events.",
-            "type": "object",
-            "properties": {"type": {"enum": list(_EVENTS)}},
-            "required": ["type"],
-        },
-        "InputTokens": closed({"input_tokens": COUNT}),
+        "AnthropicEvent": anthropic_event(_REPLY),
+        "InputTokens": closed({"input_tokens": COUNT, "warnings": WARNINGS}, ["input_tokens"]),
     }
 
 
-_EVENTS = (
-    "message_start",
-    "content_block_start",
-    "content_block_delta",
-    "content_block_stop",
-    "message_delta",
-    "message_stop",
-    "ping",
-    "error",
-)
 _USAGE = closed(
     {
         "input_tokens": COUNT,
@@ -149,5 +140,7 @@ _REPLY = closed(
         "stop_sequence": nullable(STRING),
         "usage": ref("AnthropicUsage"),
         "seed": {**INTEGER, "description": "sent again, it gives the same answer"},
-    }
+        "warnings": WARNINGS,
+    },
+    ["id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage", "seed"],
 )

@@ -10,7 +10,14 @@ from penstock_decoding.grammar.params import MAX_CHARACTERS
 from penstock_server.context import ServerContext
 from penstock_server.openapi.conversation import MESSAGES, TOOL, TOOL_CHOICE
 from penstock_server.openapi.decoding import flat_field
-from penstock_server.openapi.meanings import CHAT_MEANINGS, COMPLETION_MEANINGS, MEANINGS, TEXT_MEANINGS
+from penstock_server.openapi.meanings import (
+    CHAT_MEANINGS,
+    COMPLETION_MEANINGS,
+    EMBEDDINGS_MEANINGS,
+    MEANINGS,
+    SCORE_MEANINGS,
+    TEXT_MEANINGS,
+)
 from penstock_server.openapi.shapes import (
     ANY_OBJECT,
     BOOLEAN,
@@ -22,15 +29,17 @@ from penstock_server.openapi.shapes import (
     described,
     nullable,
 )
-from penstock_server.schemas import unsupported
+from penstock_server.schemas import embeddings, text, unsupported
 from penstock_server.schemas.chat import ChatBody
 from penstock_server.schemas.completion import DEFAULT_MAX_TOKENS, CompletionBody
+from penstock_server.schemas.embeddings import MAX_INPUTS, EmbeddingsBody
 from penstock_server.schemas.fields import (
     DECODING_FIELDS,
     MAX_STOP_CHARACTERS,
     MAX_STOP_STRINGS,
     StreamOptions,
 )
+from penstock_server.schemas.score import ELSEWHERE, MAX_SCORES, ScoreBody
 from penstock_server.schemas.text import DetokenizeBody, TemplateBody, TokenizeBody
 from penstock_server.text.chat_template import RESERVED_NAMES
 from penstock_server.tools.offer import MAX_TOOLS
@@ -104,13 +113,21 @@ def body_schemas(context: ServerContext) -> dict[str, Schema]:
     completion["prompt"] = described(_prompt(context), COMPLETION_MEANINGS["prompt"])
     completion["max_tokens"]["default"] = DEFAULT_MAX_TOKENS
     chat = _fields(ChatBody, MEANINGS | CHAT_MEANINGS, context)
+    embedded = _fields(EmbeddingsBody, MEANINGS | COMPLETION_MEANINGS | EMBEDDINGS_MEANINGS, context)
+    embedded["input"] = described(_input(context), EMBEDDINGS_MEANINGS["input"])
+    scored = _fields(ScoreBody, MEANINGS | SCORE_MEANINGS, context)
+    for name, schema in _score_texts(context).items():
+        scored[name] = described(schema, SCORE_MEANINGS[name])
     bodies = {
+        "ScoreRequest": _generation(scored | _others(dict.fromkeys(ELSEWHERE, ())), ScoreBody, context),
+        "EmbeddingsRequest": _generation(embedded | _others(embeddings.REFUSED), EmbeddingsBody, context),
         "CompletionRequest": _generation(completion | _others(unsupported.COMPLETION), CompletionBody, context),
         "ChatRequest": _generation(chat | _others(unsupported.CHAT), ChatBody, context),
     }
     for name, model in (("Tokenize", TokenizeBody), ("Detokenize", DetokenizeBody), ("Template", TemplateBody)):
         fields = _fields(model, TEXT_MEANINGS, context)
-        bodies[f"{name}Request"] = closed(fields, _required(model), _told(model))
+        others = {} if model is DetokenizeBody else {name: refused(idle) for name, idle in text.REFUSED.items()}
+        bodies[f"{name}Request"] = _generation(fields | others, model, context)
     conversation = bodies["TokenizeRequest"]["properties"]
     conversation["prompt"] = described({"type": ["string", "null"]}, TEXT_MEANINGS["prompt"])
     return bodies
@@ -119,6 +136,11 @@ def body_schemas(context: ServerContext) -> dict[str, Schema]:
 def shared_field(name: str, context: ServerContext) -> Schema:
     """The schema of a field of chat requests, as other bodies take it."""
     return _field(name, _typed_fields(ChatBody)[name], (MEANINGS | CHAT_MEANINGS)[name], context)
+
+
+def request_body(schema: Schema, context: ServerContext) -> Schema:
+    """The schema of a body whose unknown fields a lenient server passes over."""
+    return schema | ({"additionalProperties": True} if context.config.lenient else {})
 
 
 def inert() -> Schema:
@@ -162,8 +184,12 @@ def _bounds(name: str, schema: Schema, context: ServerContext) -> Schema:
             return {"enum": list(context.model.names)}
         case "n":
             return {"maximum": context.config.max_n}
-        case "logprobs" | "top_logprobs" | "processed_logprobs" if "maximum" in schema:
+        case "logprobs" | "top_logprobs" | "processed_logprobs" | "prompt_logprobs" if "maximum" in schema:
             return {"maximum": min(schema["maximum"], context.config.max_logprobs)}
+        case "suffix" if context.model.infill is None:
+            return {"maxLength": 0}
+        case "dimensions":
+            return {"maximum": context.client.info.hidden_size}
         case "stop_token_ids" | "tokens":
             return {"items": {**schema["items"], "maximum": context.client.info.vocab_size - 1}}
         case _:
@@ -179,8 +205,32 @@ def _typed(typed: Mapping[str, Any]) -> Schema:
 
 
 def _prompt(context: ServerContext) -> Schema:
-    token_ids = array({**COUNT, "maximum": context.client.info.vocab_size - 1}, minItems=1)
+    token_ids = _token_ids(context)
     return {"anyOf": [STRING, array(STRING, minItems=1), token_ids, array(token_ids, minItems=1)]}
+
+
+def _input(context: ServerContext) -> Schema:
+    text, token_ids = {**STRING, "minLength": 1}, _token_ids(context)
+    several = {"minItems": 1, "maxItems": MAX_INPUTS}
+    return {"anyOf": [text, array(text, **several), token_ids, array(token_ids, **several)]}
+
+
+def _score_texts(context: ServerContext) -> dict[str, Schema]:
+    """The fields of texts of a request for scores."""
+    text, token_ids = {**STRING, "minLength": 1}, _token_ids(context)
+    several = {"minItems": 1, "maxItems": MAX_SCORES}
+    texts: list[Schema] = [text, array(text, **several), token_ids, array(token_ids, **several)]
+    contexts: list[Schema] = [STRING, array(STRING, **several), *texts[2:]]
+    labels = {"minItems": 2, "maxItems": MAX_SCORES}
+    return {
+        "input": {"anyOf": texts},
+        "context": {"anyOf": [*contexts, {"type": "null"}]},
+        "labels": {"anyOf": [array(text, **labels), array(token_ids, **labels), {"type": "null"}]},
+    }
+
+
+def _token_ids(context: ServerContext) -> Schema:
+    return array({**COUNT, "maximum": context.client.info.vocab_size - 1}, minItems=1)
 
 
 def _others(neutral: Mapping[str, tuple[object, ...]]) -> dict[str, Schema]:
@@ -189,8 +239,7 @@ def _others(neutral: Mapping[str, tuple[object, ...]]) -> dict[str, Schema]:
 
 
 def _generation(fields: Mapping[str, Schema], model: type[BaseModel], context: ServerContext) -> Schema:
-    schema = closed(fields, _required(model), _told(model))
-    return schema | ({"additionalProperties": True} if context.config.lenient else {})
+    return request_body(closed(fields, _required(model), _told(model)), context)
 
 
 def _required(model: type[BaseModel]) -> list[str]:

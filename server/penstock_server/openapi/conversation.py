@@ -3,7 +3,7 @@
 from penstock_server.openapi.shapes import ANY_OBJECT, BOOLEAN, STRING, Schema, array, closed, nullable
 from penstock_server.schemas.chat import MESSAGE_TYPES
 
-_TEXT_PART = closed({"type": {"const": "text"}, "text": STRING})
+_TEXT_PART = closed({"type": {"const": "text"}, "text": STRING, "prompt_cache_breakpoint": {}}, ["type", "text"])
 _CONTENT: Schema = {"anyOf": [STRING, array(_TEXT_PART)]}
 _CALL = closed(
     {

@@ -28,6 +28,8 @@ def examples(context: ServerContext) -> dict[str, Examples]:
         "/v1/completions": _COMPLETIONS,
         "/v1/chat/completions": _CHAT if has_chat else {},
         "/v1/responses": _RESPONSES if has_chat else {},
+        "/v1/embeddings": _EMBEDDINGS,
+        "/v1/score": _SCORE,
         "/v1/messages": _MESSAGES if has_chat else {},
         "/v1/messages/count_tokens": _COUNT_TOKENS if has_chat else {},
         "/tokenize": _TOKENIZE | (_TOKENIZE_CHAT if has_chat else {}),
@@ -54,6 +56,13 @@ _COMPLETIONS: Examples = {
         "n": 2,
         "max_tokens": 8,
         "logprobs": 3,
+    },
+    "the log-probabilities of a text, nothing generated": {
+        "prompt": "Once upon a time",
+        "echo": True,
+        "logprobs": 1,
+        "prompt_logprobs": 2,
+        "max_tokens": 0,
     },
     "a prompt of token ids": {"prompt": [1, 2, 3], "max_tokens": 4, "return_token_ids": True},
     "truncated sampling": {
@@ -130,6 +139,16 @@ _MESSAGES: Examples = {
         "messages": _ASKED,
         "output_config": {"format": {"type": "json_schema", "schema": _YES_OR_NO}},
     },
+}
+_EMBEDDINGS: Examples = {
+    "two texts": {"input": ["The water turns the wheel.", "The wheel is turned by the water."]},
+    "fewer dimensions, as base64": {"input": "The sea", "dimensions": 16, "encoding_format": "base64"},
+    "token ids, the state of the last one as it is": {"input": [1, 2, 3], "pooling": "last", "normalize": False},
+}
+_SCORE: Examples = {
+    "texts": {"input": ["Once upon a time", "Time a upon once"], "logprobs": 1},
+    "an answer to a question": {"context": "Q: What is 3 plus 4?\nA:", "input": " 7"},
+    "labels to choose from": {"input": "The sea is", "labels": [" blue", " loud", " dry"]},
 }
 _COUNT_TOKENS: Examples = {"a question": {"messages": _ASKED}}
 _TOKENIZE: Examples = {"a text": {"prompt": "Once upon a time", "return_token_strs": True}}

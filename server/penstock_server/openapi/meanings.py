@@ -7,8 +7,9 @@ MEANINGS: dict[str, str] = {
     "stop_token_ids": "token ids that end the answer",
     "ignore_eos": "go on after the model's own end",
     "stream": "send the answer in events while it is made",
-    "stream_options": '`{"include_usage": true}` adds the token counts in a last event; `{"decoding_events": true}` '
-    "tells how the answers are found",
+    "stream_options": '`{"include_usage": true}` adds the token counts in a last event, with '
+    '`"continuous_usage_stats": true` those so far in each chunk; `{"decoding_events": true}` tells how the answers '
+    "are found",
     "priority": "requests with lower numbers run first",
     "cache_salt": "requests share cached prompt starts only with those of the same salt",
     "temperature": "scores are divided by it; 0: always the likeliest token",
@@ -62,8 +63,11 @@ MEANINGS: dict[str, str] = {
     "best_of": "so many answers are made, and the `n` likeliest are returned",
     "processed_logprobs": "log-probabilities after the chain, of each token and of so many likeliest ones, 0 to 20; "
     "see the reply",
+    "prompt_logprobs": "log-probabilities of each token of the prompt and of so many likeliest ones at its place, "
+    "0 to 20; see the reply",
     "chain_trace": "true to be told what each step of the chain did at each token; see the reply",
-    "truncate_prompt_tokens": "keep the last so many tokens of the prompt; -1: as many as the context has room for",
+    "truncate_prompt_tokens": "keep so many tokens of the prompt; -1: as many as the context has room for",
+    "truncation_side": "`left`: the prompt's first tokens go, `right`: its last",
     "include_stop_str_in_output": "true: the stop string, or the stop token, that ends an answer is part of its text",
     "skip_special_tokens": "false: special tokens are written out in the text",
     "return_token_ids": "true: a choice has `token_ids`, and `prompt_token_ids` (in chat these stand beside the "
@@ -78,7 +82,8 @@ MEANINGS: dict[str, str] = {
 COMPLETION_MEANINGS: dict[str, str] = {
     "prompt": "a string, a list of strings, a list of token ids, or a list of such lists",
     "logprobs": "log-probabilities of each token and of so many likeliest ones, 0 to 20",
-    "echo": "put the prompt before each answer; not together with `logprobs`",
+    "suffix": "what comes behind the answer, for models that can fill in text; empty for nothing",
+    "echo": "put the prompt before each answer; with `logprobs`, its tokens before the answer's, too",
     "add_special_tokens": "whether the tokenizer puts its own tokens around a prompt in text",
 }
 
@@ -99,6 +104,15 @@ CHAT_MEANINGS: dict[str, str] = {
     "reasoning_effort": "how hard to think, for models whose template takes it",
 }
 
+EMBEDDINGS_MEANINGS: dict[str, str] = {
+    "input": "a string, a list of strings, a list of token ids, or a list of such lists; none of them empty",
+    "encoding_format": "`float`: numbers; `base64`: that of little-endian float32",
+    "dimensions": "so many of the first numbers; they are normalised after that",
+    "pooling": "the `mean` of the hidden states of all tokens, or that of the `last` one, for models trained so",
+    "normalize": "whether vectors have the length 1; by default they have",
+    "use_activation": "vLLM's name of `normalize`",
+}
+
 TEXT_MEANINGS: dict[str, str] = {
     "model": "name of the model; may be left out",
     "prompt": "a text",
@@ -106,8 +120,20 @@ TEXT_MEANINGS: dict[str, str] = {
     "add_special_tokens": "whether the tokenizer puts its own tokens around the text: by default around a `prompt`, "
     "not around `messages`",
     "add_generation_prompt": "end the prompt where the assistant's turn begins",
+    "continue_final_message": "true: the prompt ends within the last message, which is the assistant's",
     "chat_template_kwargs": "variables for the chat template",
+    "tools": "functions that the template shows to the model",
     "return_token_strs": "true: each token as text, too",
     "tokens": "token ids",
     "skip_special_tokens": "true: leave out the tokens that are no text",
+}
+
+SCORE_MEANINGS: dict[str, str] = {
+    "input": "what is scored: a string, a list of strings, a list of token ids, or a list of such lists; with "
+    "`labels`, what they follow",
+    "context": "what the input follows, which is not counted: one for all, or a list with one for each; an empty "
+    "string is the beginning of a document",
+    "labels": "two or more texts that may follow the input, which are scored in its place",
+    "logprobs": "tell of each token that counts, and of so many likeliest ones at its place, 0 to 20",
+    "add_special_tokens": "whether the tokenizer puts its own tokens around texts",
 }

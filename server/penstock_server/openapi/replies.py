@@ -2,6 +2,7 @@
 
 from penstock_server.openapi.shapes import (
     ANY_OBJECT,
+    BOOLEAN,
     COUNT,
     INTEGER,
     NUMBER,
@@ -14,9 +15,13 @@ from penstock_server.openapi.shapes import (
 )
 
 _TOKEN_IDS = array(COUNT)
-_WARNINGS = array(STRING, description="fields of the request that a lenient server passed over")
-_SEARCHED: dict[str, Schema] = {
+WARNINGS = array(STRING, description="fields of the request that a lenient server passed over")
+_OF_ENDS: dict[str, Schema] = {
     "score": {**NUMBER, "description": "what a search ranked the answer by"},
+    "stop_reason": {
+        "type": ["string", "integer"],
+        "description": "the string of `stop`, or the token of `stop_token_ids`, that ended the answer",
+    },
     "inclusion_probability": {**NUMBER, "description": "of the strategy `stochastic_beam`"},
 }
 _ENDS = ["stop", "length"]
@@ -27,6 +32,7 @@ def reply_schemas() -> dict[str, Schema]:
     return {
         "Usage": _USAGE,
         "ChainTrace": _CHAIN_TRACE,
+        "Embeddings": _EMBEDDINGS,
         "CompletionLogprobs": closed(
             {**_COLUMNS, "processed_logprobs": closed(_COLUMNS)}, [], "The older layout: a column for each fact."
         ),
@@ -36,7 +42,7 @@ def reply_schemas() -> dict[str, Schema]:
             {"content": nullable(_CONTENT), "refusal": {"type": "null"}, "processed_logprobs": _PROCESSED},
             ["content", "refusal"],
         ),
-        "ChatCompletion": _whole("chat.completion", "chatcmpl-", _CHAT_CHOICE, {"prompt_token_ids": _TOKEN_IDS}),
+        "ChatCompletion": _whole("chat.completion", "chatcmpl-", _CHAT_CHOICE, _OF_PROMPT),
         "ChatCompletionChunk": _chunk("chat.completion.chunk", "chatcmpl-", _CHAT_CHUNK_CHOICE),
         "DecodingEvent": _DECODING_EVENT,
         "TokenCount": closed(
@@ -45,9 +51,23 @@ def reply_schemas() -> dict[str, Schema]:
                 "max_model_len": COUNT,
                 "tokens": _TOKEN_IDS,
                 "token_strs": nullable(array(STRING)),
-            }
+                "warnings": WARNINGS,
+            },
+            ["count", "max_model_len", "tokens", "token_strs"],
         ),
-        "Text": closed({"prompt": STRING}),
+        "Text": closed({"prompt": STRING, "warnings": WARNINGS}, ["prompt"]),
+        "Scores": closed(
+            {
+                "id": {"type": "string", "pattern": "^score-"},
+                "object": {"const": "list"},
+                "created": COUNT,
+                "model": STRING,
+                "data": array({"anyOf": [_SCORED_INPUT, _CHOSEN_LABEL]}),
+                "usage": closed({"prompt_tokens": COUNT, "total_tokens": COUNT}),
+                "warnings": WARNINGS,
+            },
+            ["id", "object", "created", "model", "data", "usage"],
+        ),
         "Document": {**ANY_OBJECT, "description": "a document of OpenAPI 3.1"},
         "Status": closed({"status": {"const": "ok"}}),
         "Version": closed({"version": STRING}),
@@ -112,6 +132,24 @@ _USAGE = closed(
         "prompt_tokens_details": closed({"cached_tokens": COUNT}),
     }
 )
+_EMBEDDINGS = closed(
+    {
+        "object": {"const": "list"},
+        "data": array(
+            closed(
+                {
+                    "object": {"const": "embedding"},
+                    "index": COUNT,
+                    "embedding": {"anyOf": [array(NUMBER), {"type": "string", "contentEncoding": "base64"}]},
+                }
+            )
+        ),
+        "model": STRING,
+        "usage": closed({"prompt_tokens": COUNT, "total_tokens": COUNT}),
+        "warnings": WARNINGS,
+    },
+    ["object", "data", "model", "usage"],
+)
 _STEP = closed(
     {
         "name": STRING,
@@ -131,6 +169,36 @@ _COLUMNS: dict[str, Schema] = {
     "top_logprobs": array({"type": ["object", "null"], "additionalProperties": NUMBER}),
     "text_offset": array(COUNT),
 }
+_READ_TOKEN = closed({"logprob": NUMBER, "rank": {"type": "integer", "minimum": 1}, "decoded_token": STRING})
+_PROMPT_LOGPROBS = array(
+    {"type": ["object", "null"], "propertyNames": {"pattern": "^[0-9]+$"}, "additionalProperties": _READ_TOKEN},
+    description="For each token of the prompt, by their ids: itself, and the likeliest ones at its place; null for the "
+    "first one.",
+)
+_OF_PROMPT: dict[str, Schema] = {"prompt_token_ids": _TOKEN_IDS, "prompt_logprobs": _PROMPT_LOGPROBS}
+_SCORE: dict[str, Schema] = {
+    "log_likelihood": {**NUMBER, "description": "the sum of the tokens' log-probabilities, in nats"},
+    "mean_log_likelihood": nullable(NUMBER),
+    "perplexity": nullable(NUMBER),
+    "bits_per_byte": nullable(NUMBER),
+    "num_tokens": {**COUNT, "description": "tokens that count"},
+    "num_bytes": {**COUNT, "description": "what they write of the text, in UTF-8"},
+    "is_greedy": {**BOOLEAN, "description": "each of them is the likeliest at its place"},
+    "logprobs": closed(_COLUMNS),
+}
+_SCORED: dict[str, Schema] = {"object": {"const": "score"}, "index": COUNT}
+_SCORED_INPUT = closed({**_SCORED, **_SCORE}, [*_SCORED, *(name for name in _SCORE if name != "logprobs")])
+_LABEL: Schema = {"anyOf": [STRING, _TOKEN_IDS]}
+_LABELLED: dict[str, Schema] = {"label": _LABEL, "probability": {"type": "number", "minimum": 0, "maximum": 1}}
+_CHOSEN_LABEL = closed(
+    {
+        **_SCORED,
+        "label": {"description": "the likeliest label", **_LABEL},
+        "labels": array(
+            closed({**_LABELLED, **_SCORE}, [*_LABELLED, *(name for name in _SCORE if name != "logprobs")])
+        ),
+    }
+)
 _CANDIDATE: dict[str, Schema] = {
     "token": STRING,
     "logprob": NUMBER,
@@ -148,7 +216,7 @@ def _frame(kind: str, prefix: str) -> dict[str, Schema]:
         "model": STRING,
         "system_fingerprint": STRING,
         "seed": {**INTEGER, "description": "sent again, it gives the same answers"},
-        "warnings": _WARNINGS,
+        "warnings": WARNINGS,
     }
 
 
@@ -171,7 +239,7 @@ def _completion_choice(ends: list[str | None] | list[str]) -> Schema:
         "logprobs": nullable(ref("CompletionLogprobs")),
         "finish_reason": {"enum": list(ends)},
     }
-    more = {"chain_trace": ref("ChainTrace"), "token_ids": _TOKEN_IDS, "prompt_token_ids": _TOKEN_IDS, **_SEARCHED}
+    more = {"chain_trace": ref("ChainTrace"), "token_ids": _TOKEN_IDS, **_OF_PROMPT, **_OF_ENDS}
     return closed({**fields, **more}, list(fields))
 
 
@@ -182,6 +250,7 @@ _MESSAGE = closed(
         "content": nullable(STRING),
         "refusal": {"type": "null"},
         "reasoning_content": STRING,
+        "reasoning": {**STRING, "description": "the same, in the name that vLLM has for it now"},
         "tool_calls": array(closed({"id": STRING, "type": {"const": "function"}, "function": closed(_FUNCTION)})),
     },
     ["role", "content", "refusal"],
@@ -195,6 +264,7 @@ _DELTA = closed(
         "role": {"const": "assistant"},
         "content": nullable(STRING),
         "reasoning_content": STRING,
+        "reasoning": {**STRING, "description": "the same, in the name that vLLM has for it now"},
         "tool_calls": array(_CALL_DELTA),
     },
     [],
@@ -208,12 +278,12 @@ def _chat_choice(told: dict[str, Schema], ends: list[str | None], more: dict[str
         "logprobs": nullable(ref("ChatLogprobs")),
         "finish_reason": {"enum": ends},
     }
-    others = {"chain_trace": ref("ChainTrace"), "token_ids": _TOKEN_IDS, **more, **_SEARCHED}
+    others = {"chain_trace": ref("ChainTrace"), "token_ids": _TOKEN_IDS, **more, **_OF_ENDS}
     return closed({**fields, **others}, list(fields))
 
 
 _CHAT_CHOICE = _chat_choice({"message": _MESSAGE}, [*_ENDS, "tool_calls"], {})
-_CHAT_CHUNK_CHOICE = _chat_choice({"delta": _DELTA}, [*_ENDS, "tool_calls", None], {"prompt_token_ids": _TOKEN_IDS})
+_CHAT_CHUNK_CHOICE = _chat_choice({"delta": _DELTA}, [*_ENDS, "tool_calls", None], _OF_PROMPT)
 _NODE = closed(
     {
         "node": COUNT,

@@ -1,8 +1,11 @@
 """The schemas of OpenAI's responses: bodies, replies and what is stored of them, by name among the components."""
 
 from penstock_server.context import ServerContext
-from penstock_server.openapi.bodies import JSON_SCHEMA, inert, refused, shared_field
+from penstock_server.openapi.bodies import JSON_SCHEMA, inert, refused, request_body, shared_field
 from penstock_server.openapi.conversation import PARAMETERS, TOOL_NAME
+from penstock_server.openapi.events import LOGPROBS as TOKEN_LOGPROBS
+from penstock_server.openapi.events import response_event
+from penstock_server.openapi.replies import WARNINGS
 from penstock_server.openapi.shapes import (
     ANY_OBJECT,
     BOOLEAN,
@@ -102,20 +105,22 @@ def responses_schemas(context: ServerContext) -> dict[str, Schema]:
     properties: dict[str, Schema] = {}
     for name in sorted(KNOWN, key=lambda name: name not in required):
         schema = described(*_OWN[name]) if name in _OWN else shared_field(_CHAT_NAMES.get(name, name), context)
+        if name in _CHAT_NAMES:
+            schema = described(schema, "most tokens of the answer")
         properties[name] = schema if name in required else nullable(schema)
     properties |= {name: inert() for name in sorted(unsupported.INERT)} | _SAID_BACK
     properties |= {name: refused(neutral) for name, neutral in REFUSED.items()}
     return {
-        "ResponsesRequest": closed(properties, required, "A conversation to answer, as OpenAI's newer API has it."),
+        "ResponsesRequest": request_body(
+            closed(properties, required, "A conversation to answer, as OpenAI's newer API has it."), context
+        ),
         "ResponseObject": _RESPONSE,
-        "ResponseEvent": {
-            "description": "The data of one of OpenAI's events.",
-            "type": "object",
-            "properties": {"type": STRING, "sequence_number": COUNT},
-            "required": ["type", "sequence_number"],
-        },
+        "ResponseEvent": response_event(closed(_MESSAGE), closed(_REASONING), closed(_CALL)),
         "DeletedResponse": closed({"id": STRING, "object": {"const": "response"}, "deleted": {"const": True}}),
-        "ResponseInputTokens": closed({"object": {"const": "response.input_tokens"}, "input_tokens": COUNT}),
+        "ResponseInputTokens": closed(
+            {"object": {"const": "response.input_tokens"}, "input_tokens": COUNT, "warnings": WARNINGS},
+            ["object", "input_tokens"],
+        ),
         "InputItems": closed(
             {
                 "object": {"const": "list"},
@@ -141,9 +146,7 @@ _SAID_BACK: dict[str, Schema] = {
         "maxProperties": 16,
     },
 }
-_PART = closed(
-    {"type": {"const": "output_text"}, "annotations": array({}), "logprobs": array(ANY_OBJECT), "text": STRING}
-)
+_PART = closed({"type": {"const": "output_text"}, "annotations": array({}), "logprobs": TOKEN_LOGPROBS, "text": STRING})
 _STATUS: Schema = {"enum": ["completed", "incomplete", "in_progress"]}
 _MESSAGE: dict[str, Schema] = {
     "type": {"const": "message"},
@@ -211,5 +214,13 @@ _SAID_OF_THE_REQUEST: dict[str, Schema] = {
     "service_tier": STRING,
     **{name: nullable(STRING) for name in ("user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")},
 }
-_SEARCHED: dict[str, Schema] = {"score": NUMBER, "inclusion_probability": NUMBER, "chain_trace": ref("ChainTrace")}
-_RESPONSE = closed({**_OF_THE_ANSWER, **_SAID_OF_THE_REQUEST, **_SEARCHED}, [*_OF_THE_ANSWER, *_SAID_OF_THE_REQUEST])
+_SEARCHED: dict[str, Schema] = {
+    "stop_reason": {"type": ["string", "integer"]},
+    "score": NUMBER,
+    "inclusion_probability": NUMBER,
+    "chain_trace": ref("ChainTrace"),
+}
+_RESPONSE = closed(
+    {**_OF_THE_ANSWER, **_SAID_OF_THE_REQUEST, **_SEARCHED, "warnings": WARNINGS},
+    [*_OF_THE_ANSWER, *_SAID_OF_THE_REQUEST],
+)

@@ -9,6 +9,7 @@ import orjson
 from penstock_server.answers import Choice, Delta
 from penstock_server.errors import ApiError, anthropic_body
 from penstock_server.plan import Plan
+from penstock_server.replies.json import warnings_field
 from penstock_server.replies.message_reader import MessageReader
 from penstock_server.text.pieces import CallArguments, CallBegun, Content, Piece, Reasoning
 
@@ -47,6 +48,9 @@ class MessagesLayout:
             if is_last:
                 self._stop = self._stopped(delta.finish_reason, delta.stopped_by)
         return b"".join(events)
+
+    def count(self, counted: dict[str, Any]) -> None:
+        """Anthropic's events count at the end alone."""
 
     def end(self, counted: dict[str, Any]) -> bytes:
         reason, sequence = self._stop
@@ -94,12 +98,13 @@ class MessagesLayout:
             "stop_sequence": sequence,
             "usage": counted,
             "seed": self._plan.seed,
+            **warnings_field(self._plan.warnings),
         }
 
-    def _stopped(self, reason: str | None, stopped_by: str | None) -> tuple[str | None, str | None]:
+    def _stopped(self, reason: str | None, stopped_by: str | int | None) -> tuple[str | None, str | None]:
         if reason == "length":
             return "max_tokens", None
-        if stopped_by is not None:
+        if isinstance(stopped_by, str):
             return "stop_sequence", stopped_by
         return ("tool_use" if self._reader.has_calls else "end_turn"), None
 

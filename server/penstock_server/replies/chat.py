@@ -12,14 +12,15 @@ from penstock_server.plan import Plan
 from penstock_server.replies.layout import (
     Frame,
     chain_trace,
+    ending_fields,
     error_event,
     labels,
     more_fields,
-    search_fields,
     shown,
     token_ids,
 )
 from penstock_server.replies.message_reader import MessageReader
+from penstock_server.replies.prompt_logprobs import PromptLogprobs
 from penstock_server.text.tokenizer import Tokenizer
 
 _ROLE = b'{"role":"assistant","content":""}'
@@ -35,26 +36,35 @@ class ChatLayout:
         self._tokenizer = tokenizer
         self._plan = plan
         self._label = labels(plan, tokenizer)
+        self._prompt_logprobs = PromptLogprobs(plan, tokenizer)
         self._readers: dict[int, MessageReader] = {}
         self._has_logprobs = plan.num_logprobs is not None
         self._has_processed = plan.num_processed_logprobs is not None
         self._has_trace = plan.has_chain_trace
+        self._is_plain = plan.form.new_parser is None and not plan.tells_tokens
 
     def chunks(self, deltas: Sequence[Delta]) -> bytes:
+        if self._is_plain and len(deltas) == 1 and deltas[0].is_plain:
+            index, text = deltas[0].choice, orjson.dumps(deltas[0].text)
+            choice = b'{"index":%d,"delta":{"content":%b},"logprobs":null,"finish_reason":null}' % (index, text)
+            return b"%b%b%b" % (self._frame.head, choice, self._frame.tail)
         choices: list[bytes] = []
         for delta in deltas:
             if delta.is_first:
                 role = _ROLE if self._plan.form.new_parser is None else _ROLE_OF_PARTS
-                choices.append(self._choice(delta.choice, role, more=more_fields(self._prompt())))
+                choices.append(self._choice(delta.choice, role, more=more_fields(self._prompt(delta))))
             choices += self._parts(delta)
             if delta.finish_reason is not None:
                 reason = orjson.dumps(self._reader(delta.choice).finish_reason(delta.finish_reason))
-                choices.append(self._choice(delta.choice, b"{}", reason=reason, more=more_fields(search_fields(delta))))
+                choices.append(self._choice(delta.choice, b"{}", reason=reason, more=more_fields(ending_fields(delta))))
         head, tail = self._frame.head, self._frame.tail
         return b"".join([b"%b%b%b" % (head, choice, tail) for choice in choices])
 
     def begin(self, usage: dict[str, Any]) -> bytes:
         return b""
+
+    def count(self, usage: dict[str, Any]) -> None:
+        self._frame.count(usage)
 
     def end(self, usage: dict[str, Any]) -> bytes:
         return self._frame.end(usage)
@@ -63,7 +73,7 @@ class ChatLayout:
         return error_event(error)
 
     def whole(self, choices: Sequence[Choice], usage: dict[str, Any]) -> bytes:
-        return self._frame.whole([self._whole(choice) for choice in choices], usage, self._prompt())
+        return self._frame.whole([self._whole(choice) for choice in choices], usage, self._prompt(choices[0]))
 
     def _whole(self, choice: Choice) -> dict[str, Any]:
         reader = self._reader(choice.index)
@@ -74,7 +84,7 @@ class ChatLayout:
             "logprobs": self._logprobs(choice.tokens),
             "finish_reason": reader.finish_reason(choice.finish_reason),
             **self._per_token(choice.tokens),
-            **search_fields(choice),
+            **ending_fields(choice),
         }
 
     def _reader(self, choice: int) -> MessageReader:
@@ -113,9 +123,11 @@ class ChatLayout:
             told["token_ids"] = token_ids(tokens)
         return told
 
-    def _prompt(self) -> dict[str, Any]:
-        """Chat has one prompt, and vLLM tells its tokens beside the choices; in a stream with each choice's first."""
-        return {"prompt_token_ids": self._plan.requests[0].prompt} if self._plan.tells_token_ids else {}
+    def _prompt(self, choice: Choice | Delta) -> dict[str, Any]:
+        """Chat has one prompt, and vLLM tells of it beside the choices; in a stream with each choice's first."""
+        told: dict[str, Any] = {"prompt_token_ids": self._plan.requests[0].prompt} if self._plan.tells_token_ids else {}
+        logprobs = self._prompt_logprobs.of(0, choice.prompt_logprobs)
+        return told if logprobs is None else told | {"prompt_logprobs": logprobs}
 
     def _logprobs(self, tokens: Sequence[ShownToken]) -> dict[str, Any] | None:
         if not self._has_logprobs and not self._has_processed:

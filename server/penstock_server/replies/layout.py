@@ -1,5 +1,6 @@
 """`Layout`: how one API writes its replies, and `Frame`: the part of a reply that is the same for a whole request."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -28,6 +29,10 @@ class Layout(Protocol):
         """What comes before the first of them."""
         ...
 
+    def count(self, usage: dict[str, Any]) -> None:
+        """The tokens so far, for the chunks that come next; only if the plan `counts_each_chunk`."""
+        ...
+
     def end(self, usage: dict[str, Any]) -> bytes:
         """What comes after the last of them."""
         ...
@@ -44,7 +49,8 @@ class Layout(Protocol):
 class Frame:
     """Everything of a reply but its choices and its usage.
 
-    A chunk is `head + choice + tail`, bytes that only the choice has to be made for.
+    A chunk is `head + choice + tail`, bytes that only the choice has to be made for; the tail counts the tokens so far
+    if each chunk is to.
     """
 
     __slots__ = ("_fields", "_id", "_includes_usage", "_object", "head", "tail")
@@ -66,6 +72,9 @@ class Frame:
     def _open(self, object_name: str) -> bytes:
         return orjson.dumps({"id": self._id, "object": object_name, **self._fields})[:-1] + b',"choices":['
 
+    def count(self, usage: dict[str, Any]) -> None:
+        self.tail = b'],"usage":' + orjson.dumps(usage) + b"}\n\n"
+
     def end(self, usage: dict[str, Any]) -> bytes:
         """The count of tokens, if it was asked for, and the end mark."""
         if not self._includes_usage:
@@ -79,15 +88,19 @@ class Frame:
         return orjson.dumps(frame | {"choices": choices, "usage": usage} | dict(more or {}))
 
 
-def search_fields(choice: Choice | Delta) -> dict[str, float]:
-    """What a search told of an answer beside it, as further fields of its choice."""
-    told = {"score": choice.score, "inclusion_probability": choice.inclusion_probability}
+def ending_fields(choice: Choice | Delta) -> dict[str, float | str]:
+    """What is told of an answer with its end, as further fields of its choice: by the search, and what ended it."""
+    told = {
+        "stop_reason": choice.stopped_by,
+        "score": choice.score,
+        "inclusion_probability": choice.inclusion_probability,
+    }
     return {name: value for name, value in told.items() if value is not None}
 
 
 def labels(plan: Plan, tokenizer: Tokenizer) -> Callable[[int], str]:
     """How the reply names a token: by its text, or by its id, as vLLM writes it, which no two tokens share."""
-    return "token_id:{}".format if plan.labels_by_id else tokenizer.label
+    return "token_id:{}".format if plan.labels_by_id else functools.cache(tokenizer.label)
 
 
 def chain_trace(tokens: Sequence[ShownToken], label: Callable[[int], str]) -> dict[str, Any]:
@@ -126,9 +139,20 @@ def shown(logprob: float) -> float:
     return max(logprob, LEAST_LOGPROB)
 
 
-def chosen_and_top(token_id: int, logprobs: TokenLogprobs) -> list[tuple[int, float]]:
-    """The likeliest tokens, and the chosen one after them if it is not among them."""
-    top = list(logprobs.top)
+def chosen_and_top(token_id: int, logprobs: TokenLogprobs, count: int | None = None) -> list[tuple[int, float]]:
+    """The likeliest tokens, no more than `count`, and the chosen one after them if it is not among them."""
+    top = list(logprobs.top[:count])
     if all(candidate != token_id for candidate, _ in top):
         top.append((token_id, logprobs.chosen))
+    return top
+
+
+def top_by_label(
+    token_id: int, logprobs: TokenLogprobs, label: Callable[[int], str], count: int | None = None
+) -> dict[str, float]:
+    """The same by their names, as the older layout has them."""
+    # Two ids can have the same text; the likelier comes first and keeps the key.
+    top: dict[str, float] = {}
+    for candidate, logprob in chosen_and_top(token_id, logprobs, count):
+        top.setdefault(label(candidate), shown(logprob))
     return top

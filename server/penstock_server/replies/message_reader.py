@@ -46,7 +46,7 @@ class MessageReader:
         message: dict[str, Any] = {"role": "assistant", "content": content or None if calls else content}
         message["refusal"] = None
         if reasoning:
-            message["reasoning_content"] = reasoning
+            message |= _told_thought(reasoning)
         if calls:
             message["tool_calls"] = calls
         return message
@@ -60,10 +60,15 @@ class MessageReader:
             case Content(text):
                 return {"content": text}
             case Reasoning(text):
-                return {"reasoning_content": text}
+                return _told_thought(text)
             case CallBegun(call, name):
                 function = {"name": name, "arguments": ""}
                 begun = {"index": call, "id": self._form.new_call_id(), "type": "function", "function": function}
                 return {"tool_calls": [begun]}
             case CallArguments(call, text):
                 return {"tool_calls": [{"index": call, "function": {"arguments": text}}]}
+
+
+def _told_thought(text: str) -> dict[str, Any]:
+    """A thought in both names that clients know: vLLM's first one, which others took up, and the one it has now."""
+    return {"reasoning_content": text, "reasoning": text}

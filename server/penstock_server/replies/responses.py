@@ -9,7 +9,8 @@ import orjson
 from penstock_server.answers import Choice, Delta, ShownToken
 from penstock_server.errors import ApiError
 from penstock_server.plan import Plan
-from penstock_server.replies.layout import chain_trace, search_fields
+from penstock_server.replies.json import warnings_field
+from penstock_server.replies.layout import chain_trace, ending_fields
 from penstock_server.replies.responses_output import EventWriter, Output
 from penstock_server.text.tokenizer import Tokenizer
 
@@ -47,9 +48,12 @@ class ResponsesLayout:
                 self._tokens += delta.tokens
             if delta.finish_reason is not None:
                 self._is_cut = delta.finish_reason == "length"
-                self._search = search_fields(delta)
+                self._search = ending_fields(delta)
                 events += self._output.finish(is_cut=self._is_cut)
         return b"".join(events)
+
+    def count(self, counted: dict[str, Any]) -> None:
+        """OpenAI's events do not count."""
 
     def end(self, counted: dict[str, Any]) -> bytes:
         response = self._complete(counted)
@@ -66,7 +70,7 @@ class ResponsesLayout:
         self._output.push(choice.text, choice.tokens)
         self._is_cut = choice.finish_reason == "length"
         self._output.finish(is_cut=self._is_cut)
-        self._tokens, self._search = choice.tokens, search_fields(choice)
+        self._tokens, self._search = choice.tokens, ending_fields(choice)
         return orjson.dumps(self._complete(counted))
 
     def _complete(self, counted: dict[str, Any]) -> dict[str, Any]:
@@ -97,6 +101,7 @@ class ResponsesLayout:
             "usage": None,
             "seed": self._plan.seed,
             **self._echoes,
+            **warnings_field(self._plan.warnings),
         }
 
 

@@ -16,6 +16,10 @@ class Stored:
     response: bytes
     items: bytes
 
+    @classmethod
+    def of(cls, response: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> "Stored":
+        return cls(orjson.dumps(response), orjson.dumps(items))
+
     @property
     def num_bytes(self) -> int:
         return len(self.response) + len(self.items)
@@ -32,31 +36,21 @@ class Stored:
 
 
 class ResponseStore:
-    """Holds up to `max_bytes` of JSON, and always the latest response.
-
-    Reading changes nothing, so that any thread may; all else belongs to the event loop.
-    """
+    """Holds up to `max_bytes` of JSON, and always the latest response."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._stored: dict[str, Stored] = {}
         self._num_bytes = 0
 
-    def keep(self, response: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> None:
-        """`items`: the conversation that the response answers."""
-        stored = Stored(orjson.dumps(response), orjson.dumps(items))
-        self._stored[response["id"]] = stored
+    def keep(self, response_id: str, stored: Stored) -> None:
+        self._stored[response_id] = stored
         self._num_bytes += stored.num_bytes
         while self._num_bytes > self._max_bytes and len(self._stored) > 1:
             self.forget(next(iter(self._stored)))
 
     def get(self, response_id: str) -> Stored | None:
         return self._stored.get(response_id)
-
-    def conversation(self, response_id: str) -> list[dict[str, Any]] | None:
-        """All of it up to the end of this response; None if there is none of this id."""
-        stored = self._stored.get(response_id)
-        return None if stored is None else stored.conversation()
 
     def forget(self, response_id: str) -> bool:
         """False if there was none of this id."""

@@ -13,17 +13,25 @@ Body = TypeVar("Body")
 # Parsing and checking run at tens of MB/s: a larger body would hold up every stream for milliseconds.
 _LARGE = 64 * 1024
 
+# What these headers may say. Nothing is unpacked: a few bytes of gzip can be gigabytes of JSON.
+_ENCODINGS = {"content-encoding": "identity", "transfer-encoding": "chunked"}
+
 
 async def read_body(request: Request, max_bytes: int, read: Callable[[bytes], Body]) -> Body:
     """The body of a JSON request, as `read` makes it of the bytes.
 
     Raises:
-        BadRequest: it says it is something else than JSON, or what `read` raises.
+        BadRequest: it says it is something else than JSON, or encoded, or what `read` raises.
+        ClientDisconnect: the client went away before it had sent all.
         BodyTooLarge: it is longer than `max_bytes`; no more than that was kept.
     """
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise BadRequest("the Content-Type must be application/json", code="invalid_content_type")
+    for name, plain in _ENCODINGS.items():
+        encoding = request.headers.get(name, plain).strip().lower()
+        if encoding != plain:
+            raise BadRequest(f"the body must be sent as it is, not as {encoding!r}", code="invalid_encoding")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > max_bytes:
         raise _too_large(max_bytes)
@@ -32,7 +40,12 @@ async def read_body(request: Request, max_bytes: int, read: Callable[[bytes], Bo
         body += piece
         if len(body) > max_bytes:
             raise _too_large(max_bytes)
-    return await asyncio.to_thread(read, bytes(body)) if len(body) > _LARGE else read(bytes(body))
+    return await read_bytes(bytes(body), read)
+
+
+async def read_bytes(body: bytes, read: Callable[[bytes], Body]) -> Body:
+    """What `read` makes of the bytes, off the event loop if they are many."""
+    return await asyncio.to_thread(read, body) if len(body) > _LARGE else read(body)
 
 
 def _too_large(max_bytes: int) -> BodyTooLarge:

@@ -1,5 +1,6 @@
 """Anthropic's `POST /v1/messages` and `/v1/messages/count_tokens`: its shapes over the core that chat has."""
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,7 +13,7 @@ from penstock_server.context import ServerContext
 from penstock_server.errors import ApiError, BadRequest, as_api_error
 from penstock_server.plan import count_chat, plan_chat
 from penstock_server.replies.anthropic import MessagesLayout
-from penstock_server.replies.json import json_response
+from penstock_server.replies.json import json_response, warnings_field
 from penstock_server.respond import respond
 from penstock_server.routes.body import read_body
 from penstock_server.schemas.anthropic import MessagesBody, read_count_tokens, read_messages, renamed_error
@@ -31,10 +32,12 @@ def _renaming(body: MessagesBody) -> Iterator[None]:
 
 def messages_router(context: ServerContext) -> APIRouter:
     router = APIRouter()
+    lenient = context.config.lenient
+    read, read_counted = (functools.partial(one, lenient=lenient) for one in (read_messages, read_count_tokens))
 
     @router.post("/v1/messages")
     async def messages(request: Request) -> Response:
-        body = await read_body(request, context.config.max_request_bytes, read_messages)
+        body = await read_body(request, context.config.max_request_bytes, read)
         with _renaming(body):
             info = context.client.info
             plan = await plan_chat(body.chat, context.model, info, context.catalogue, context.config, prefix="msg_")
@@ -44,9 +47,9 @@ def messages_router(context: ServerContext) -> APIRouter:
 
     @router.post("/v1/messages/count_tokens")
     async def count_tokens(request: Request) -> Response:
-        body = await read_body(request, context.config.max_request_bytes, read_count_tokens)
+        body = await read_body(request, context.config.max_request_bytes, read_counted)
         with _renaming(body):
             count = await count_chat(body.chat, context.model, context.client.info, context.catalogue, context.config)
-        return json_response({"input_tokens": count})
+        return json_response({"input_tokens": count, **warnings_field(body.chat.warnings)})
 
     return router

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from penstock_server.context import ServerContext
-from penstock_server.metrics import CONTENT_TYPE
+from penstock_server.figures import CONTENT_TYPE, page
 
 
 def metrics_router(context: ServerContext) -> APIRouter:
@@ -12,6 +12,8 @@ def metrics_router(context: ServerContext) -> APIRouter:
 
     @router.get("/metrics")
     async def metrics() -> Response:
-        return Response(context.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+        figures = await context.shared.figures(context.metrics.figures())
+        told = page(figures, is_engine_up=context.client.failure is None)
+        return Response(told, headers={"Content-Type": CONTENT_TYPE})
 
     return router

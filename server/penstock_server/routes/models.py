@@ -4,15 +4,17 @@ Anthropic's clients ask at the same addresses and are known by the version they 
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from penstock_decoding.params_schema import params_schema
+from penstock_engine.request import Pooling
 from penstock_server.context import ServerContext
 from penstock_server.errors import NotFound
 from penstock_server.replies.json import json_response
+from penstock_server.schemas.embeddings import EmbeddingsBody
 
 
 def models_router(context: ServerContext) -> APIRouter:
@@ -88,6 +90,12 @@ def _abilities(context: ServerContext) -> dict[str, Any]:
             "max_logprobs": config.max_logprobs,
             "max_request_bytes": config.max_request_bytes,
         },
+        "embeddings": {
+            "dimensions": info.hidden_size,
+            "poolings": list(get_args(Pooling)),
+            "default_pooling": EmbeddingsBody.model_fields["pooling"].default,
+        },
+        "infill": context.model.infill is not None,
         "chat": template is not None,
         "tools": None if context.model.tool_format is None else context.model.tool_format.name,
         "reasoning": template is not None and "</think>" in template.source,

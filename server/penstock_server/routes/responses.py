@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -13,14 +14,15 @@ from penstock_engine.errors import EngineError
 from penstock_server.context import ServerContext
 from penstock_server.errors import ApiError, BadRequest, NotFound, as_api_error
 from penstock_server.plan import Plan, count_chat, plan_chat
-from penstock_server.replies.json import json_response
+from penstock_server.replies.json import json_response, warnings_field
 from penstock_server.replies.responses import ResponsesLayout
-from penstock_server.replies.responses_store import ResponseStore, Stored
 from penstock_server.respond import respond
-from penstock_server.routes.body import read_body
+from penstock_server.routes.body import read_body, read_bytes
 from penstock_server.schemas.chat import ChatBody
-from penstock_server.schemas.responses import ResponsesBody, read_responses
+from penstock_server.schemas.responses import ResponsesBody, earlier_id, read_responses
 from penstock_server.text.errors import TextError
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -35,40 +37,49 @@ def _renaming(body: ResponsesBody) -> Iterator[None]:
 
 def responses_router(context: ServerContext) -> APIRouter:
     router = APIRouter()
-    store = ResponseStore()
+    shared, config = context.shared, context.config
     tokenizer = context.model.codec.tokenizer
-    read = functools.partial(read_responses, earlier=store.conversation)
+
+    async def read(request: Request) -> ResponsesBody:
+        raw, wanted = await read_body(request, config.max_request_bytes, lambda raw: (raw, earlier_id(raw)))
+        stored = None if wanted is None else await shared.find(wanted)
+
+        def earlier(response_id: str) -> list[dict[str, Any]] | None:
+            return None if stored is None else stored.conversation()
+
+        return await read_bytes(raw, functools.partial(read_responses, earlier=earlier, lenient=config.lenient))
 
     @router.post("/v1/responses")
     async def responses(request: Request) -> Response:
-        body = await read_body(request, context.config.max_request_bytes, read)
-        keep = functools.partial(store.keep, items=body.items) if body.is_stored else None
+        body = await read(request)
+        keep = functools.partial(shared.keep, items=body.items) if body.is_stored else None
         with _renaming(body):
             plan = await _plan(body, context)
             return await respond(request, plan, ResponsesLayout(plan, tokenizer, body.echoes, keep), context)
 
     @router.post("/v1/responses/input_tokens")
     async def count_tokens(request: Request) -> Response:
-        body = await read_body(request, context.config.max_request_bytes, read)
+        body = await read(request)
         with _renaming(body):
             count = await count_chat(body.chat, context.model, context.client.info, context.catalogue, context.config)
-        return json_response({"object": "response.input_tokens", "input_tokens": count})
+        told = {"object": "response.input_tokens", "input_tokens": count}
+        return json_response(told | warnings_field(body.chat.warnings))
 
     @router.get("/v1/responses/{response_id}")
     async def stored_response(request: Request, response_id: str) -> Response:
         _check_query(request, {"stream": ("false",)})
-        return Response(_stored(store, response_id).response, media_type="application/json")
+        stored = _there(response_id, await shared.find(response_id))
+        return Response(stored.response, media_type="application/json")
 
     @router.delete("/v1/responses/{response_id}")
     async def forget_response(response_id: str) -> Response:
-        _stored(store, response_id)
-        store.forget(response_id)
+        _there(response_id, await shared.forget(response_id) or None)
         return json_response({"id": response_id, "object": "response", "deleted": True})
 
     @router.get("/v1/responses/{response_id}/input_items")
     async def input_items(request: Request, response_id: str) -> Response:
         _check_query(request, {"limit": None, "after": None, "order": ("asc", "desc")})
-        items = _stored(store, response_id).input_items()
+        items = _there(response_id, await shared.find(response_id)).input_items()
         if request.query_params.get("order", "desc") == "desc":
             items.reverse()
         limit, after = request.query_params.get("limit", "20"), request.query_params.get("after")
@@ -132,12 +143,11 @@ async def _plan_chat(chat: ChatBody, context: ServerContext) -> Plan:
     return await plan_chat(chat, context.model, context.client.info, context.catalogue, context.config, prefix="resp_")
 
 
-def _stored(store: ResponseStore, response_id: str) -> Stored:
-    stored = store.get(response_id)
-    if stored is None:
+def _there(response_id: str, found: T | None) -> T:
+    if found is None:
         told = f"there is no response {response_id!r}; only those are kept that were asked for with store, for a time"
         raise NotFound(told, code="response_not_found")
-    return stored
+    return found
 
 
 def _check_query(request: Request, known: dict[str, tuple[str, ...] | None]) -> None:

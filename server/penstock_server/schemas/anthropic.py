@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock_server.errors import BadRequest
+from penstock_server.schemas import unsupported
 from penstock_server.schemas.chat import ChatBody
 from penstock_server.schemas.fields import DECODING_FIELDS
-from penstock_server.schemas.read import chat_of, read_object, unknown_field
+from penstock_server.schemas.read import chat_of, known_fields, read_object
+from penstock_server.schemas.template_variables import is_given, with_variables
 
 # Anthropic's name of a field -> the chat request's.
 NAMES = {"stop_sequences": "stop", "max_tokens": "max_tokens", "stream": "stream", "model": "model"}
@@ -21,6 +23,7 @@ SAME = (
     "top_p",
     "top_k",
     *(name for name in DECODING_FIELDS if name not in ("n", "chain_trace")),
+    "chat_template_kwargs",
     "priority",
     "cache_salt",
 )
@@ -34,6 +37,18 @@ INERT = (
     "user_profile_id",
     "workspace_id",
 )
+# Each with the values that ask for nothing. Most are of Anthropic's beta API; the others are vLLM's.
+REFUSED: dict[str, tuple[object, ...]] = unsupported.VLLM | {
+    "billing_policy": (),
+    "compaction": (),
+    "container": (),
+    "context_management": (),
+    "fallback_credit_token": (),
+    "fallbacks": ([],),
+    "mcp_servers": ([],),
+    "speed": ("standard",),
+    "thread": (),
+}
 OWN = ("system", "messages", "tools", "tool_choice", "thinking", "output_config", "output_format")
 
 
@@ -45,41 +60,45 @@ class MessagesBody:
     renamed: Callable[[str], str]
 
 
-def read_messages(raw: bytes) -> MessagesBody:
-    """
+def read_messages(raw: bytes, *, lenient: bool = False) -> MessagesBody:
+    """`lenient`: unknown fields are passed over, and named in the chat's warnings.
+
     Raises:
         BadRequest: names the field.
     """
-    return _translated(read_object(raw), needs_limit=True)
+    return _translated(read_object(raw), needs_limit=True, lenient=lenient)
 
 
-def read_count_tokens(raw: bytes) -> MessagesBody:
+def read_count_tokens(raw: bytes, *, lenient: bool = False) -> MessagesBody:
     """As `read_messages`; of a request that is only to be counted, which has no limit.
 
     Raises:
         BadRequest: names the field.
     """
-    return _translated(read_object(raw), needs_limit=False)
+    return _translated(read_object(raw), needs_limit=False, lenient=lenient)
 
 
-def _translated(given: Mapping[str, Any], *, needs_limit: bool) -> MessagesBody:
-    fields = {name: value for name, value in given.items() if value is not None and name not in INERT}
-    known = (*NAMES, *SAME, *OWN)
-    for name in fields:
-        if name not in known:
-            raise unknown_field(name, (*known, *INERT))
+def _translated(given: Mapping[str, Any], *, needs_limit: bool, lenient: bool) -> MessagesBody:
+    asked = {name: value for name, value in given.items() if value is not None}
+    supported = unsupported.refuse(asked, REFUSED, INERT)
+    fields, warnings = known_fields(supported, (*NAMES, *SAME, *OWN), (*INERT, *REFUSED), lenient=lenient)
     if needs_limit and "max_tokens" not in fields:
         raise BadRequest("is required", "max_tokens", "missing_required_parameter")
     chat: dict[str, Any] = {NAMES.get(name, name): fields[name] for name in fields if name not in OWN}
     places = _Places()
     chat["messages"] = _messages(fields, places)
-    chat |= _tools(fields) | _thinking(fields) | _output(fields)
+    chat |= _tools(fields) | _output(fields, places)
+    chat = with_variables(chat, _thinking(fields), "thinking")
     if chat["messages"] and chat["messages"][-1].get("role") == "assistant":
         chat["continue_final_message"] = True
+
+    def renamed(param: str) -> str:
+        return param if is_given(param, fields.get("chat_template_kwargs")) else places.renamed(param)
+
     try:
-        return MessagesBody(chat_of(chat), places.renamed)
+        return MessagesBody(chat_of(chat).warned(warnings), renamed)
     except BadRequest as error:
-        raise renamed_error(error, places.renamed) from None
+        raise renamed_error(error, renamed) from None
 
 
 def renamed_error(error: BadRequest, renamed: Callable[[str], str]) -> BadRequest:
@@ -94,6 +113,7 @@ class _Places:
 
     def __init__(self) -> None:
         self._messages: list[str] = []
+        self.format = "output_config.format"
 
     def add(self, place: str) -> None:
         self._messages.append(place)
@@ -107,7 +127,7 @@ class _Places:
         if name == "tools" and rest:
             return param.replace(".function.parameters", ".input_schema").replace(".function", "")
         if name == "response_format":
-            return "output_config.format"
+            return self.format
         if name == "reasoning_effort":
             return "output_config.effort"
         if name == "chat_template_kwargs":
@@ -273,22 +293,28 @@ def _thinking(fields: Mapping[str, Any]) -> dict[str, Any]:
             raise BadRequest("must be adaptive or disabled", "thinking.type", "invalid_value")
 
 
-def _output(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _output(fields: Mapping[str, Any], places: _Places) -> dict[str, Any]:
     wanted = fields.get("output_format")
+    if wanted is not None:
+        places.format = "output_format"
     if "output_config" in fields:
         config = fields["output_config"]
         if not isinstance(config, dict):
             raise BadRequest("must be an object", "output_config", "invalid_type")
         _check_keys(config, "output_config", ("format", "effort"))
-        wanted = config.get("format", wanted)
+        if config.get("format") is not None:
+            if wanted is not None:
+                told = "is the older place of output_config.format; give one"
+                raise BadRequest(told, "output_format", "invalid_value")
+            wanted = config["format"]
         effort = {} if config.get("effort") is None else {"reasoning_effort": config["effort"]}
     else:
         effort = {}
     if wanted is None:
         return effort
     if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
-        raise BadRequest("must be of the type json_schema", "output_config.format", "invalid_value")
-    _check_keys(wanted, "output_config.format", ("type", "schema"))
+        raise BadRequest("must be of the type json_schema", places.format, "invalid_value")
+    _check_keys(wanted, places.format, ("type", "schema"))
     schema = {"name": "output", "schema": wanted.get("schema")}
     return effort | {"response_format": {"type": "json_schema", "json_schema": schema}}
 

@@ -48,7 +48,11 @@ def _read_message(value: object, param: str) -> object:
     if kind not in MESSAGE_TYPES:
         raise BadRequest(f"must be {' or '.join(MESSAGE_TYPES)}, if given", f"{param}.type", "invalid_value")
     if "reasoning" in message:  # the name that newer servers give it
-        message["reasoning_content"] = message.pop("reasoning")
+        thought = message.pop("reasoning")
+        if message.get("reasoning_content", thought) != thought:
+            told = "is another name of reasoning_content, which says something else"
+            raise BadRequest(told, f"{param}.reasoning", "invalid_value")
+        message["reasoning_content"] = thought
     if message.get("tool_calls", []) == []:
         message.pop("tool_calls", None)
     else:
@@ -69,7 +73,7 @@ def _joined(parts: list[object], param: str) -> str:
             raise BadRequest("must be an object with type and text", f"{param}.{i}", "invalid_type")
         if part.get("type") != "text":
             raise BadRequest("only text parts are supported", f"{param}.{i}.type", "unsupported_parameter")
-        for name in part.keys() - {"type", "text"}:
+        for name in part.keys() - {"type", "text", "prompt_cache_breakpoint"}:  # which marks what to cache
             raise BadRequest(f"{name} is not supported in a text part", f"{param}.{i}.{name}", "unsupported_parameter")
         if not isinstance(part.get("text"), str):
             raise BadRequest("must be a string", f"{param}.{i}.text", "invalid_type")

@@ -1,7 +1,7 @@
 """`GenerationFields`: the fields that completions and chat requests share. Shapes and types; what the decoding fields
 mean, and their ranges, is `penstock_decoding.params`."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
@@ -61,14 +61,33 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class Body(Strict):
+    """A body that may have been read leniently."""
+
+    # What a lenient server has left out of the request.
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was passed over, fit for the caller."""
+        return self._warnings
+
+    def warned(self, warnings: tuple[str, ...]) -> Self:
+        """The same body, with what was passed over when it was read."""
+        self._warnings = warnings
+        return self
+
+
 class StreamOptions(Strict):
     """OpenAI's `stream_options`. Padding against traffic analysis (`include_obfuscation`) is not done.
 
-    `decoding_events`: events of our own that tell how the answers are found.
+    `continuous_usage_stats`: vLLM's; the usage so far in each chunk. `decoding_events`: events of our own that tell how
+    the answers are found.
     """
 
     include_usage: bool = False
     include_obfuscation: bool = False
+    continuous_usage_stats: bool = False
     decoding_events: bool = False
 
 
@@ -87,11 +106,8 @@ def _read_stop(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(stops))
 
 
-class GenerationFields(Strict):
+class GenerationFields(Body):
     """Fields of both APIs, null ones left out. Decoding fields are typed where they are read."""
-
-    # What a lenient server has left out of the request.
-    _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     model: str
     max_tokens: int | None = Field(default=None, ge=0)
@@ -103,7 +119,9 @@ class GenerationFields(Strict):
     priority: int = Field(default=0, ge=-(2**31), le=2**31 - 1)
     cache_salt: str = Field(default="", max_length=256)
     processed_logprobs: int | None = Field(default=None, ge=0, le=MAX_TOP_LOGPROBS)
+    prompt_logprobs: int | None = Field(default=None, ge=0, le=MAX_TOP_LOGPROBS)
     truncate_prompt_tokens: int | None = Field(default=None, ge=-1)
+    truncation_side: Literal["left", "right"] = "left"
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
     return_token_ids: bool = False
@@ -161,16 +179,6 @@ class GenerationFields(Strict):
     seed: Any = None
     chain_trace: Any = None
     decoding: Any = None
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What was passed over, fit for the caller."""
-        return self._warnings
-
-    def warned(self, warnings: tuple[str, ...]) -> Self:
-        """The same body, with what was passed over when it was read."""
-        self._warnings = warnings
-        return self
 
     def structured(self) -> Structured | None:
         """What the answer has to look like, whatever field says so."""

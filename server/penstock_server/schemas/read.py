@@ -1,19 +1,32 @@
 """From the bytes of a body to a checked schema, or to the one error that names what is wrong."""
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from pydantic import ValidationError
 
 from penstock_server.errors import BadRequest
 from penstock_server.schemas import unsupported
-from penstock_server.schemas.chat import ChatBody
+from penstock_server.schemas.chat import ChatBody, Message
 from penstock_server.schemas.completion import CompletionBody
-from penstock_server.schemas.fields import GenerationFields, Strict
+from penstock_server.schemas.fields import Body, GenerationFields, Strict
 
-Body = TypeVar("Body", bound=GenerationFields)
+
+class Continuing(Protocol):
+    """A body that may ask to go on with its last message."""
+
+    @property
+    def continue_final_message(self) -> bool: ...
+    @property
+    def add_generation_prompt(self) -> bool: ...
+    @property
+    def model_fields_set(self) -> set[str]: ...
+
+
+Known = TypeVar("Known", bound=Body)
+Generation = TypeVar("Generation", bound=GenerationFields)
 Schema = TypeVar("Schema", bound=Strict)
 
 
@@ -23,10 +36,7 @@ def read_completion(raw: bytes, *, lenient: bool = False) -> CompletionBody:
     Raises:
         BadRequest: names the field.
     """
-    body = _read(CompletionBody, read_object(raw), unsupported.COMPLETION, lenient=lenient)
-    if body.echo and body.logprobs is not None:
-        raise BadRequest("not supported together with echo yet", "logprobs", "unsupported_parameter")
-    return body
+    return _read(CompletionBody, read_object(raw), unsupported.COMPLETION, lenient=lenient)
 
 
 def read_chat(raw: bytes, *, lenient: bool = False) -> ChatBody:
@@ -45,18 +55,26 @@ def chat_of(given: Mapping[str, Any], *, lenient: bool = False) -> ChatBody:
         BadRequest: names the field.
     """
     body = _read(ChatBody, given, unsupported.CHAT, lenient=lenient)
-    if body.top_logprobs is not None and not body.logprobs:
+    if body.top_logprobs and not body.logprobs:
         raise BadRequest("needs logprobs to be true", "top_logprobs", "invalid_value")
+    check_continuation(body, body.messages)
+    if body.max_tokens is not None and body.max_completion_tokens is not None:
+        raise BadRequest("max_tokens is its older name; give one", "max_completion_tokens", "invalid_value")
+    return body
+
+
+def check_continuation(body: Continuing, messages: Sequence[Message]) -> None:
+    """
+    Raises:
+        BadRequest: the last message is to be continued and cannot be.
+    """
     if body.continue_final_message:
         if "add_generation_prompt" in body.model_fields_set and body.add_generation_prompt:
             told = "contradicts add_generation_prompt: an answer goes on or begins anew"
             raise BadRequest(told, "continue_final_message", "invalid_value")
-        if body.messages[-1].role != "assistant" or not body.messages[-1].content:
+        if messages[-1].role != "assistant" or not messages[-1].content:
             told = "needs a last message of the assistant with something to go on from"
             raise BadRequest(told, "continue_final_message", "invalid_value")
-    if body.max_tokens is not None and body.max_completion_tokens is not None:
-        raise BadRequest("max_tokens is its older name; give one", "max_completion_tokens", "invalid_value")
-    return body
 
 
 def read_object(raw: bytes) -> dict[str, Any]:
@@ -93,25 +111,72 @@ def validated(schema: type[Schema], given: Mapping[str, Any], known_beside: Iter
         raise _first(error) from None
 
 
+def read_known(
+    schema: type[Known],
+    given: Mapping[str, Any],
+    neutral: Mapping[str, tuple[object, ...]],
+    inert: Collection[str] = unsupported.INERT,
+    *,
+    lenient: bool = False,
+) -> Known:
+    """The body of these fields.
+
+    `neutral`: fields that are refused, with the values that ask for nothing. `inert`: fields without effect.
+    `lenient`: unknown fields are passed over, and named in the body's warnings.
+
+    Raises:
+        BadRequest: names the field.
+    """
+    fields = unsupported.refuse({name: value for name, value in given.items() if value is not None}, neutral, inert)
+    known_beside = [*neutral, *inert]
+    known, warnings = known_fields(fields, schema.model_fields, known_beside, lenient=lenient)
+    return validated(schema, known, known_beside).warned(warnings)
+
+
+def known_fields(
+    fields: Mapping[str, Any], known: Iterable[str], known_beside: Iterable[str], *, lenient: bool
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Those of the fields that are known, and a warning for each other one.
+
+    Raises:
+        BadRequest: a field is not known, and the server is not lenient.
+    """
+    kept, warnings = {}, []
+    for name, value in fields.items():
+        if name in known:
+            kept[name] = value
+            continue
+        error = unknown_field(name, [*known, *known_beside])
+        if not lenient:
+            raise error
+        warnings.append(error.message)
+    return kept, tuple(warnings)
+
+
+def check_truncation(count: int | None) -> None:
+    """
+    Raises:
+        BadRequest: a prompt of no tokens is asked for.
+    """
+    if count == 0:
+        told = "must be at least 1, or -1 for what the context leaves"
+        raise BadRequest(told, "truncate_prompt_tokens", "invalid_value")
+
+
 def _read(
-    schema: type[Body], given: Mapping[str, Any], neutral: Mapping[str, tuple[object, ...]], *, lenient: bool
-) -> Body:
-    fields = unsupported.refuse({name: value for name, value in given.items() if value is not None}, neutral)
-    known_beside = [*neutral, *unsupported.INERT]
-    unknown = [name for name in fields if name not in schema.model_fields] if lenient else []
-    known = {name: value for name, value in fields.items() if name not in unknown}
-    warnings = tuple(unknown_field(name, [*schema.model_fields, *known_beside]).message for name in unknown)
-    body = validated(schema, known, known_beside).warned(warnings)
-    if body.truncate_prompt_tokens == 0:
-        raise BadRequest(
-            "must be at least 1, or -1 for what the context leaves", "truncate_prompt_tokens", "invalid_value"
-        )
+    schema: type[Generation], given: Mapping[str, Any], neutral: Mapping[str, tuple[object, ...]], *, lenient: bool
+) -> Generation:
+    body = read_known(schema, given, neutral, lenient=lenient)
+    check_truncation(body.truncate_prompt_tokens)
     if body.stream_options is not None:
         if not body.stream:
             raise BadRequest("needs stream to be true", "stream_options", "invalid_value")
         if body.stream_options.include_obfuscation:
             param = "stream_options.include_obfuscation"
             raise BadRequest("not supported by this server", param, "unsupported_parameter")
+        if body.stream_options.continuous_usage_stats and not body.stream_options.include_usage:
+            param = "stream_options.continuous_usage_stats"
+            raise BadRequest("needs include_usage to be true", param, "invalid_value")
     return body
 
 

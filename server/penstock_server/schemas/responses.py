@@ -12,8 +12,9 @@ from penstock_server.errors import BadRequest
 from penstock_server.schemas import unsupported
 from penstock_server.schemas.chat import ChatBody
 from penstock_server.schemas.fields import DECODING_FIELDS
-from penstock_server.schemas.read import chat_of, read_object, unknown_field
+from penstock_server.schemas.read import chat_of, known_fields, read_object
 from penstock_server.schemas.responses_input import EARLIER, Conversation, check_keys, kept_items, string
+from penstock_server.schemas.template_variables import is_given, with_variables
 
 LOGPROBS = "message.output_text.logprobs"
 # What it asks for is there without it: thoughts are told in plain text, and can be sent back so.
@@ -26,8 +27,21 @@ _NAMES = {
     "stream": "stream",
     "stream_options": "stream_options",
     "parallel_tool_calls": "parallel_tool_calls",
-    "priority": "priority",
-    "cache_salt": "cache_salt",
+    **{
+        name: name
+        for name in (
+            "stop",
+            "stop_token_ids",
+            "ignore_eos",
+            "include_stop_str_in_output",
+            "skip_special_tokens",
+            "structured_outputs",
+            "chat_template_kwargs",
+            "include_reasoning",
+            "priority",
+            "cache_salt",
+        )
+    },
 } | {name: name for name in DECODING_FIELDS if name != "n"}
 _OWN = (
     "input",
@@ -44,7 +58,7 @@ _OWN = (
 )
 KNOWN = (*_NAMES, *_OWN)
 # Each with the values that ask for nothing.
-REFUSED: dict[str, tuple[object, ...]] = {
+REFUSED: dict[str, tuple[object, ...]] = unsupported.VLLM | {
     "background": (False,),
     "conversation": (),
     "prompt": (),
@@ -53,7 +67,9 @@ REFUSED: dict[str, tuple[object, ...]] = {
     "moderation": (),
     "access_programs": (),
     "image": (),
-    "prompt_cache_options": (),
+    "personality": (),
+    "enable_response_messages": (False,),
+    "previous_input_messages": ([],),
 }
 _SAID_BACK = ("user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")
 
@@ -87,29 +103,41 @@ class ResponsesBody:
         return _renamed_error(error, self.renamed)
 
 
-def read_responses(raw: bytes, earlier: Earlier) -> ResponsesBody:
+def earlier_id(raw: bytes) -> str | None:
+    """The id of the response that a body goes on from, if it names one.
+
+    Raises:
+        BadRequest: it is no JSON object.
     """
+    given = read_object(raw).get(EARLIER)
+    return given if isinstance(given, str) else None
+
+
+def read_responses(raw: bytes, earlier: Earlier, *, lenient: bool = False) -> ResponsesBody:
+    """`lenient`: unknown fields are passed over, and named in the chat's warnings.
+
     Raises:
         BadRequest: names the field.
     """
     given = {name: value for name, value in read_object(raw).items() if value is not None}
-    fields = unsupported.refuse(given, REFUSED)
-    for name in fields:
-        if name not in KNOWN:
-            raise unknown_field(name, (*KNOWN, *REFUSED, *unsupported.INERT))
+    supported = unsupported.refuse(given, REFUSED)
+    fields, warnings = known_fields(supported, KNOWN, (*REFUSED, *unsupported.INERT), lenient=lenient)
     chat: dict[str, Any] = {_NAMES[name]: value for name, value in fields.items() if name in _NAMES}
     is_stored, drops_oldest = _boolean(fields, "store"), _truncation(fields) == "auto"
     conversation, items = _conversation(fields, earlier)
     chat["messages"] = conversation.messages
-    chat |= _logprobs(fields) | _reasoning(fields) | _format(fields) | _tools(fields)
+    chat |= _logprobs(fields) | _format(fields) | _tools(fields)
+    chat = with_variables(chat, _reasoning(fields), "reasoning.effort")
     if "stream_options" in fields and isinstance(fields["stream_options"], dict):
         check_keys(fields["stream_options"], "stream_options", ("include_obfuscation",))
 
     def renamed(param: str) -> str:
+        if is_given(param, fields.get("chat_template_kwargs")):
+            return param
         return conversation.renamed(param) or _renamed(param)
 
     try:
-        body = chat_of(chat)
+        body = chat_of(chat).warned(warnings)
     except BadRequest as error:
         raise _renamed_error(error, renamed) from None
     echoes = _echoes(given)
@@ -138,8 +166,9 @@ def _renamed(param: str) -> str:
             return param.replace("response_format", "text.format", 1).replace(".json_schema", "", 1)
         case "chat_template_kwargs" | "reasoning_effort":
             return "reasoning.effort"
-    own = {"max_completion_tokens": "max_output_tokens", "logprobs": "include"}.get(name, name)
-    return f"{own}.{rest}" if rest else own
+    own = {**dict.fromkeys(("max_tokens", "max_completion_tokens"), "max_output_tokens"), "logprobs": "include"}
+    name = own.get(name, name)
+    return f"{name}.{rest}" if rest else name
 
 
 def _conversation(fields: Mapping[str, Any], earlier: Earlier) -> tuple[Conversation, list[dict[str, Any]]]:

@@ -10,8 +10,8 @@ from penstock_server.text.stop_strings import StopStrings
 class AnswerText:
     """One answer's text as it grows.
 
-    `num_characters` counts all decoded characters, also those held back or cut off by a stop string: the offset in the
-    text at which the next token begins. Stop strings are looked for only in what follows the first `min_tokens` tokens.
+    `num_characters` counts all decoded characters, also those held back or cut off by a stop string. Stop strings are
+    looked for only in what follows the first `min_tokens` tokens.
     """
 
     __slots__ = ("_detokenizer", "_num_unwatched", "_stops", "num_characters")
@@ -33,6 +33,10 @@ class AnswerText:
     def stopped_by(self) -> str | None:
         """The stop string that has matched."""
         return None if self._stops is None else self._stops.matched
+
+    def offset_of(self, token_id: int) -> int:
+        """Where this token's part of the text would begin, should it come next."""
+        return self.num_characters + self._detokenizer.num_held_before(token_id)
 
     def push_one(self, token_id: int) -> str:
         """The visible text that this token settles; may be empty."""

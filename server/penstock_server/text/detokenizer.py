@@ -22,6 +22,11 @@ class Detokenizer(Protocol):
         """The rest: what an unfinished character decodes to."""
         ...
 
+    def num_held_before(self, token_id: int) -> int:
+        """Characters of earlier tokens that are still held, should this token come next: its own text begins behind
+        them. Exact but inside a run of byte tokens that a later one makes ill-formed."""
+        ...
+
     def copy(self) -> "Detokenizer":
         """An independent copy."""
         ...
@@ -55,6 +60,12 @@ class ByteDetokenizer:
 
     def finish(self) -> str:
         return self._decode(b"", True)
+
+    def num_held_before(self, token_id: int) -> int:
+        # An unfinished character becomes one U+FFFD as soon as something else follows than its next byte.
+        piece = self._vocabulary.piece(token_id)
+        is_cut = bool(piece) and not 0x80 <= piece[0] <= 0xBF
+        return int(is_cut and bool(self._decoder.getstate()[0]))
 
     def copy(self) -> "ByteDetokenizer":
         twin = ByteDetokenizer(self._vocabulary)
@@ -93,6 +104,16 @@ class PieceDetokenizer:
     def finish(self) -> str:
         text = self._end_run() if self._run else ""
         return self._strip(text) if self._num_to_strip else text
+
+    def num_held_before(self, token_id: int) -> int:
+        if not self._run:
+            return 0
+        if isinstance(self._vocabulary.piece(token_id), str):  # it ends the run
+            return len(self.copy().finish())
+        try:
+            return len(codecs.getincrementaldecoder("utf-8")().decode(bytes(self._run)))
+        except UnicodeDecodeError:
+            return len(self._run)
 
     def copy(self) -> "PieceDetokenizer":
         twin = copy.copy(self)

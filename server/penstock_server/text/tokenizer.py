@@ -69,6 +69,10 @@ class Tokenizer:
             self._showing[shown] = showing_special(self.vocabulary, shown)
         return self._showing[shown]
 
+    def id_of(self, text: str) -> int | None:
+        """The id of the token that the vocabulary writes so, special or not, if there is one."""
+        return self._inner.token_to_id(text)
+
     def special_id(self, text: str) -> int | None:
         """The id of the special token of this text, if there is one."""
         token_id = self._inner.token_to_id(text)
@@ -77,6 +81,14 @@ class Tokenizer:
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of `text`; the tokenizer's own template adds e.g. a begin-of-text token if asked."""
         return self._inner.encode(text, add_special_tokens=add_special_tokens).ids
+
+    def encode_with_spans(
+        self, text: str, *, add_special_tokens: bool = True
+    ) -> list[tuple[int, tuple[int, int] | None]]:
+        """Each token's id, and from where to where in `text` it stands, in characters; None if it was added to it."""
+        encoded = self._inner.encode(text, add_special_tokens=add_special_tokens)
+        spans = zip(encoded.offsets, encoded.special_tokens_mask, strict=True)
+        return [(i, None if added else span) for i, (span, added) in zip(encoded.ids, spans, strict=True)]
 
     def decode(self, token_ids: list[int], *, skip_special_tokens: bool = True) -> str:
         """The text of the ids."""
