@@ -1,5 +1,6 @@
-"""LangChain's `ChatOpenAI`."""
+"""LangChain's `ChatOpenAI` and `OpenAIEmbeddings`."""
 
+import math
 from typing import Any, Literal
 
 import pytest
@@ -65,3 +66,15 @@ def test_tools(tools: Served) -> None:
     assert whole is not None and [c["args"] for c in whole.tool_calls] == [c["args"] for c in said.tool_calls]
     by_calling = model_of(tools, "tools").with_structured_output(Verdict, method="function_calling", strict=True)
     assert isinstance(by_calling.invoke("Is a mouse as big as a house?"), Verdict)
+
+
+async def test_embeddings(demo: Served) -> None:
+    # Or it sends the tokens of a model of OpenAI's, which it fetches the tokenizer of.
+    model = langchain_openai.OpenAIEmbeddings(
+        model="demo", base_url=f"{demo.url}/v1", api_key="-", max_retries=0, check_embedding_ctx_length=False
+    )
+    texts = ["A mouse lived in a cottage.", "A mouse lived in a house.", "3 + 4 = 7"]
+    vectors = model.embed_documents(texts)
+    assert all(math.hypot(*vector) == pytest.approx(1) for vector in vectors)
+    assert math.dist(vectors[0], vectors[1]) < math.dist(vectors[0], vectors[2])
+    assert await model.aembed_query(texts[0]) == pytest.approx(vectors[0], abs=1e-2)  # another batch, in bfloat16

@@ -1,5 +1,6 @@
 """litellm, as OpenAI's client and as Anthropic's."""
 
+import math
 import os
 from typing import Any
 
@@ -56,6 +57,28 @@ def test_tools(tools: Served, provider: str) -> None:
     calls = reply.choices[0].message.tool_calls
     assert calls and all(call.function.name == "weather" for call in calls)
     assert reply.choices[0].finish_reason == "tool_calls"
+
+
+def test_responses(demo: Served) -> None:
+    asked: Any = {"model": "openai/demo", "api_base": f"{demo.url}/v1", "api_key": "-", "temperature": 0}
+    reply = litellm.responses(**asked, input="What is 3 plus 4?", max_output_tokens=50)
+    said = reply.output[0].content[0].text
+    assert reply.status == "completed" and said and reply.usage.output_tokens > 1
+    events = list(litellm.responses(**asked, input="What is 3 plus 4?", max_output_tokens=50, stream=True))
+    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == said
+    assert events[-1].type == "response.completed"
+
+
+@pytest.mark.parametrize("provider", ["openai", "hosted_vllm"])
+def test_embeddings(demo: Served, provider: str) -> None:
+    texts = ["A mouse lived in a cottage.", "3 + 4 = 7"]
+    asked: Any = {"model": f"{provider}/demo", "api_base": f"{demo.url}/v1", "api_key": "-"}
+    reply = litellm.embedding(**asked, input=texts)
+    vectors = [one["embedding"] for one in reply.data]
+    assert all(math.hypot(*vector) == pytest.approx(1) for vector in vectors) and vectors[0] != vectors[1]
+    assert reply.usage.prompt_tokens > 0
+    (short,) = litellm.embedding(**asked, input=texts[:1], dimensions=8, allowed_openai_params=["dimensions"]).data
+    assert len(short["embedding"]) == 8
 
 
 def test_errors(demo: Served) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
 
@@ -163,6 +164,28 @@ def test_responses_tools(caller: Any) -> None:
     )
     calls = [item for item in reply.output if item.type == "function_call"]
     assert calls and all(isinstance(call.parsed_arguments, Weather) for call in calls)
+
+
+def test_embeddings(demo: Served, client: Any) -> None:
+    """The client asks for base64 unless told otherwise, and gives numbers."""
+    # Unchecked: the client checks before it decodes, and takes no base64 for numbers.
+    lax = openai.OpenAI(base_url=f"{demo.url}/v1", api_key="-", max_retries=0)
+    texts = ["A mouse lived in a cottage.", "A mouse lived in a house.", "3 + 4 = 7"]
+    with lax:
+        reply = lax.embeddings.create(model="demo", input=texts)
+        short = lax.embeddings.create(model="demo", input=texts[0], dimensions=8).data[0].embedding
+    assert [one.index for one in reply.data] == [0, 1, 2] and reply.usage.total_tokens == reply.usage.prompt_tokens > 0
+    vectors = [one.embedding for one in reply.data]
+    assert all(math.hypot(*vector) == pytest.approx(1) for vector in vectors)
+    mouse, house, sum_of_two = vectors
+    assert math.dist(mouse, house) < math.dist(mouse, sum_of_two)
+    told = client.embeddings.create(model="demo", input=texts, encoding_format="float")
+    assert told.data[0].embedding == pytest.approx(mouse, abs=1e-6)
+    length = math.hypot(*mouse[:8])
+    assert short == pytest.approx([number / length for number in mouse[:8]], abs=1e-2)  # another batch
+    with pytest.raises(openai.BadRequestError) as bad:
+        client.embeddings.create(model="demo", input=texts, dimensions=10**6)
+    assert bad.value.param == "dimensions"
 
 
 def test_models(client: Any) -> None:

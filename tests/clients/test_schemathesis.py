@@ -33,11 +33,17 @@ CHECKS = (
     "ignored_auth",
     "unsupported_method",
 )
+# It has a list of what a refusal may be, which lacks 413. Of what is too long for the schema some is too long for us.
+CONFIGURATION = """
+[checks.negative_data_rejection]
+expected-statuses = ["400", "401", "404", "405", "413"]
+"""
 
 
 def run(served: Served, folder: Path, *arguments: str) -> int:
     """The number of requests that were made; none of the checks failed."""
     program = Path(sys.executable).parent / "schemathesis"
+    (folder / "schemathesis.toml").write_text(CONFIGURATION)
     options = ("--checks", ",".join(CHECKS), "--generation-deterministic", "--no-shrink", "--no-color")
     done = subprocess.run(
         [program, "run", f"{served.url}/openapi.json", *options, *arguments],
@@ -46,7 +52,8 @@ def run(served: Served, folder: Path, *arguments: str) -> int:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    assert done.returncode == 0, done.stdout[-20_000:]
+    # A body that it shows can be megabytes long.
+    assert done.returncode == 0, "\n".join(line[:500] for line in done.stdout.splitlines())
     found = re.search(r"(\d+) generated", done.stdout)
     assert found is not None, done.stdout
     return int(found[1])

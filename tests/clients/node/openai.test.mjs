@@ -49,6 +49,15 @@ test("completions of several prompts", async () => {
   assert.ok(reply.choices.every((choice) => choice.logprobs.tokens.length === 4));
 });
 
+test("embeddings are decoded, whatever they come as", async () => {
+  const asked = { model: "demo", input: ["Once upon a time", "The sea"], dimensions: 16 };
+  const decoded = await client.embeddings.create(asked);
+  const numbers = await client.embeddings.create({ ...asked, encoding_format: "float" });
+  assert.deepEqual(decoded.data.map((one) => one.embedding.length), [16, 16]);
+  const far = (one, other) => Math.max(...one.map((value, i) => Math.abs(value - other[i])));
+  assert.ok(decoded.data.every((one, i) => far(one.embedding, numbers.data[i].embedding) < 1e-5));
+});
+
 test("parse gives what the schema says", async () => {
   const reply = await client.chat.completions.parse({
     model: "demo", messages, temperature: 0, response_format: zodResponseFormat(Verdict, "verdict"),
