@@ -3,6 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import numpy as np
+from delivery import deliver
+
+from penstock_engine.client_protocol import Delivered
 from penstock_engine.config import EngineInfo, EngineStats
 from penstock_engine.errors import EngineUnavailable
 from penstock_engine.outputs import Finish, StepOutput, TokenLogprobs, TokenOutput
@@ -47,12 +51,21 @@ def cycling(tokens: Sequence[int]) -> NextToken:
     return lambda request, choice, position: tokens[position % len(tokens)]
 
 
+def embedding_of(prompt: Sequence[int], pooling: str, size: int) -> bytes:
+    """What the fake says of a prompt: float32 [size] that tell the prompt, its order and the pooling."""
+    seed = [*prompt] if pooling == "last" else [*prompt, 2**20]
+    return np.random.default_rng(seed).normal(size=size).astype(np.float32).tobytes()
+
+
 class FakeEngine:
     """Each step gives every open answer of a request one token.
 
     `hold()` makes each further step of each request wait for one `release()`. `refusal`, when set, is what `submit`
     raises; `fault`, when set, is what a stream raises before its next step. `outputs`, when set, is what every stream
     gives, whatever was asked.
+
+    What a request's prompt is read for comes with its first step: token i of the prompt has the log-probability
+    -0.5 - i and the rank i + 1, and the likeliest ones are tokens 0, 1, ...; its embedding is `embedding_of` it.
     """
 
     def __init__(self, info: EngineInfo, next_token: NextToken) -> None:
@@ -115,19 +128,26 @@ class FakeStream:
         if not self._open:
             self.end.set()
 
+    def deliver_to(self, take: Callable[[Delivered], None]) -> None:
+        self._delivering = deliver(aiter(self), take)
+
     async def __aiter__(self) -> AsyncIterator[StepOutput]:
         if self._engine.outputs is not None:
             for output in self._engine.outputs:
                 yield output
             return
         position = 0
+        if self._request.stop.max_tokens == 0 and await self._may_step():
+            self._open.clear()
+            self.is_over = True
+            yield StepOutput((), True, 0, None, *self._reading(0))
         while await self._may_step():
             tokens = tuple(self._token(choice, position) for choice in self._open)
             for token in tokens:
                 if token.finish is not Finish.OPEN:
                     del self._open[token.choice]
             self.is_over = not self._open
-            yield StepOutput(tokens, self.is_over, num_cached_tokens=4 if position == 0 else 0)
+            yield StepOutput(tokens, self.is_over, 4 if position == 0 else 0, None, *self._reading(position))
             position += 1
         self.is_over = True
 
@@ -157,6 +177,20 @@ class FakeStream:
         elif position + 1 == stop.max_tokens:
             finish = Finish.LENGTH
         return TokenOutput(choice, token_id, finish, self._logprobs(token_id))
+
+    def _reading(self, position: int) -> tuple[tuple[TokenLogprobs, ...], bytes | None]:
+        """Prompt log-probabilities and embedding of the step at this position."""
+        reading, prompt = self._request.reading, self._request.prompt
+        if reading is None or position > 0:
+            return (), None
+        logprobs: list[TokenLogprobs] = []
+        if reading.num_logprobs is not None:
+            top = tuple((i, -0.125 - i) for i in range(reading.num_logprobs))
+            logprobs = [TokenLogprobs(-0.5 - i, top, i + 1) for i in range(reading.first, len(prompt))]
+        embedding = None
+        if reading.pooling is not None:
+            embedding = embedding_of(prompt, reading.pooling, self._engine.info.hidden_size)
+        return tuple(logprobs), embedding
 
     def _logprobs(self, token_id: int) -> TokenLogprobs | None:
         count = self._request.decoding.num_logprobs

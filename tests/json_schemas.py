@@ -14,7 +14,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "boolean": bool,
     "null": type(None),
 }
-_WITHOUT_EFFECT = {"description", "default", "title", "examples", "discriminator"}
+_WITHOUT_EFFECT = {"description", "default", "title", "examples", "discriminator", "contentEncoding"}
 Schema = Mapping[str, Any]
 
 
@@ -44,9 +44,9 @@ def edges(schema: Schema) -> Iterator[Any]:
             yield from ("a" * length for length in range(max(schema[keyword] - 1, 0), schema[keyword] + 2))
     if "array" in _kinds(schema):
         items = schema.get("items", {})
-        inside = _inside(items)
         for keyword in ("minItems", "maxItems"):
-            if keyword in schema:
+            if keyword in schema and _kinds(items) & {"string", "array", "integer"}:  # others are not made here
+                inside = _inside(items)
                 yield from ([inside] * length for length in range(max(schema[keyword] - 1, 0), schema[keyword] + 2))
         yield from ([item] for item in edges(items))
     if isinstance(schema.get("additionalProperties"), dict):
@@ -192,5 +192,6 @@ _RULES: dict[str, Any] = {
     "maxLength": lambda value, wanted, *rest: _length(value, str, wanted, rest[2], True),
     "minItems": lambda value, wanted, *rest: _length(value, list, wanted, rest[2], False),
     "maxItems": lambda value, wanted, *rest: _length(value, list, wanted, rest[2], True),
+    "maxProperties": lambda value, wanted, *rest: _length(value, dict, wanted, rest[2], True),
     "minProperties": lambda value, wanted, *rest: _length(value, dict, wanted, rest[2], False),
 }

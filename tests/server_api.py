@@ -1,12 +1,13 @@
 """`Api`: one app over one fake engine, in process or on loopback."""
 
 import asyncio
+import functools
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import uvicorn
@@ -60,12 +61,29 @@ def events(body: str) -> list[tuple[str, Any]]:
     return told
 
 
+def sent_events(text: str) -> list[dict[str, Any]]:
+    """Each event's data; its kind is said twice, and alike."""
+    told = []
+    for block in text.strip().split("\n\n"):
+        kind, data = block.split("\n")
+        told.append(json.loads(data.removeprefix("data: ")))
+        assert kind == f"event: {told[-1]['type']}"
+    return told
+
+
 @asynccontextmanager
 async def listening(api: Api) -> AsyncIterator[str]:
     """The app on a loopback port, served by this event loop; gives its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
+    asked = api.context.config
+    protocol = functools.partial(HttpProtocol, receive_timeout=asked.receive_timeout, send_timeout=asked.send_timeout)
     config = uvicorn.Config(
-        create_app(api.context), http=HttpProtocol, ws="none", lifespan="off", log_config=None, access_log=False
+        create_app(api.context),
+        http=cast(type[HttpProtocol], protocol),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
     )
     server = uvicorn.Server(config)
     # serve() but for the signal handlers, which belong to the test runner.

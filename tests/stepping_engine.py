@@ -5,14 +5,16 @@ processes.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from hashlib import blake2b
 
 import numpy as np
+from delivery import deliver
 from numpy.typing import NDArray
 from scripted_engine import LIMITS
 
 from penstock_decoding.grammar.vocabulary import Vocabulary
+from penstock_engine.client_protocol import Delivered
 from penstock_engine.config import EngineInfo, EngineStats
 from penstock_engine.engine import Engine, Failure
 from penstock_engine.errors import EngineUnavailable, RequestFailed
@@ -107,6 +109,9 @@ class SteppingStream:
     def abort(self, choice: int | None = None) -> None:
         if self._client.engine.abort(self._request_id, choice):
             self.outputs.append(None)
+
+    def deliver_to(self, take: Callable[[Delivered], None]) -> None:
+        self._delivering = deliver(aiter(self), take)
 
     async def __aiter__(self) -> AsyncIterator[StepOutput]:
         while True:

@@ -82,6 +82,17 @@ async def truncate_prompt_tokens(matrix: Matrix, strategy: str) -> None:
     assert all(text.startswith(lead) for text, _ in contents(echoed))
 
 
+async def truncation_side(matrix: Matrix, strategy: str) -> None:
+    """Which end of the prompt is kept; without a truncation it says nothing."""
+    for side, kept in (("left", PROMPT[-3:]), ("right", PROMPT[:3])):
+        reply = await matrix.ask(body(strategy, truncate_prompt_tokens=3, truncation_side=side, echo=True))
+        assert reply.choices == (await matrix.ask(body(strategy, prompt=kept, echo=True))).choices
+    assert (await matrix.ask(body(strategy, truncation_side="right"))).choices == (
+        await matrix.ask(body(strategy))
+    ).choices
+    assert (await matrix.ask(body(strategy, truncation_side="middle"))).refused_field == "truncation_side"
+
+
 async def add_special_tokens(matrix: Matrix, strategy: str) -> None:
     """Whether the tokenizer puts its own tokens around a text."""
     for adds in (True, False):
@@ -103,6 +114,7 @@ TEXT_OPTIONS: dict[str, OPTION] = {
     "return_token_ids": return_token_ids,
     "return_tokens_as_token_ids": return_tokens_as_token_ids,
     "truncate_prompt_tokens": truncate_prompt_tokens,
+    "truncation_side": truncation_side,
     "add_special_tokens": add_special_tokens,
     "all options of text": together,
 }

@@ -217,11 +217,6 @@ async def test_an_unknown_field_names_the_nearest(api: Api) -> None:
     assert error["param"] == "stream_options.includ"
 
 
-async def test_echo_with_logprobs(api: Api) -> None:
-    error = error_of(await api.complete(echo=True, logprobs=1))
-    assert error["param"] == "logprobs" and "not supported together with echo" in error["message"]
-
-
 async def test_the_context_is_not_exceeded(api: Api) -> None:
     error = error_of(await api.complete(prompt=[1] * 200, max_tokens=57))
     assert error["param"] == "max_tokens" and error["code"] == "context_length_exceeded"

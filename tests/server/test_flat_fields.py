@@ -2,7 +2,7 @@
 name. A field that joins the table also joins these tests."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from server_api import Api
 from stepping_engine import SteppingEngine
@@ -89,15 +88,6 @@ def script(prefix: Sequence[int]) -> NDArray[np.float32]:
     logits[40 : 40 + NUM_LIKELY] += 9
     logits[390:] -= 12
     return logits.astype(np.float32)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """The tensors are small, and threads cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -19,8 +19,9 @@ from server_api import Api, listening, send
 from penstock_decoding.grammar.vocabulary import Vocabulary
 from penstock_engine.config import EngineConfig
 from penstock_engine.errors import EngineStartError
-from penstock_server.serve import StartError, bind, serve
+from penstock_server.serve import serve
 from penstock_server.settings import ServerConfig
+from penstock_server.start import StartError, bind
 
 pytestmark = pytest.mark.anyio
 

@@ -24,11 +24,13 @@ from decoding_matrix import (
     joined,
     letters_and_ends,
 )
+from field_cells import BUSY, NAMES, STRUCTURED, flat_cell
+from numpy.typing import NDArray
 from scipy import special
 from text_options import TEXT_OPTIONS
 
 from penstock_decoding import strategies
-from penstock_decoding.flat_fields import FLAT_FIELDS, SWITCHES
+from penstock_decoding.flat_fields import FLAT_FIELDS
 from penstock_decoding.flat_strategy import STRATEGY_FIELDS
 from penstock_decoding.processors import DEFAULT_ORDER, PROCESSORS
 from penstock_server.model import ServedModel
@@ -43,45 +45,6 @@ every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 RANDOM = ("sample", "stochastic_beam")
 ONE_BY_ONE = ("greedy", "sample")  # their answers do not depend on each other
 
-# Processor -> parameters with which it changes what every strategy chooses from.
-BUSY: dict[str, dict[str, Any]] = {
-    "grammar": {"regex": "[IJMN]{4,6}"},
-    "allowed_sequences": {"sequences": [[44, 40, 41], [44, 40, 43, 45], [46, 44], [41, 44, 44]]},
-    "bad_words": {"words": [[40], [44, 41], [45, 46]]},
-    "allowed_tokens": {"tokens": [40, 41, 43, 44, 47]},
-    "no_repeat_ngram": {"size": 1},
-    "min_tokens": {"count": 4},
-    "force_end": {"after": 3},
-    "logit_bias": {"bias": {"44": 3.0, "45": -100, "46": 2.5}},
-    "penalties": {"repetition": 1.4, "presence": 0.8, "frequency": 0.6},
-    "dry": {"multiplier": 3.0, "base": 1.5, "allowed_length": 1, "range": 4},
-    "temperature": {"value": 0.6},
-    "dynamic_temperature": {"value": 1.0, "spread": 0.6, "exponent": 2.0},
-    "adaptive_temperature": {"target": 1.5},
-    "top_n_sigma": {"deviations": 0.2},
-    "top_h": {"share": 0.4},
-    "top_k": {"count": 3},
-    "top_p": {"mass": 0.5},
-    "min_p": {"share": 0.3},
-    "typical": {"mass": 0.4},
-    "epsilon": {"cutoff": 0.08},
-    "eta": {"cutoff": 0.3},
-    "xtc": {"probability": 1.0, "threshold": 0.07},
-    "mirostat": {"version": 2, "target": 1.5, "rate": 1.0},
-}
-# Flat field -> parameters of its processor with which it shows, where the busy ones do not have it or hide it.
-SHOWING: dict[str, dict[str, Any]] = {
-    "allowed_texts": {"texts": ["MI", "MJK", "OM"]},
-    "bad_words": {"texts": ["I", "MJ"]},
-    "dry_sequence_breakers": {"multiplier": 3.0, "breaker_texts": ["I", "J"]},
-    "dry_base": {"multiplier": 3.0, "base": 1.1},
-    "dry_allowed_length": {"multiplier": 3.0, "allowed_length": 4},
-    "dry_penalty_last_n": {"multiplier": 3.0, "range": 2},
-    "mirostat_eta": {"version": 2, "rate": 1.0},
-}
-# (processor, parameter) -> the flat field that fills it.
-NAMES = {(processor, parameter): name for name, (processor, parameter, _) in FLAT_FIELDS.items()}
-NAMES["dynamic_temperature", "value"] = "temperature"
 SHARP: list[dict[str, Any]] = [{"temperature": 0.5}, {"top_k": 6}]
 GRAMMARS = ("guided_json", "guided_regex", "guided_choice", "guided_grammar")
 
@@ -199,17 +162,6 @@ async def test_all_at_once(matrix: Matrix, strategy: str) -> None:
     assert reply.choices == (await matrix.ask(body(strategy, [{name: flat[name]} for name in flat]))).choices
 
 
-def flat_cell(field: str) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
-    """For a flat field: the fields of a request, those of one that is to differ, and the chain that says the first."""
-    processor, _, _ = FLAT_FIELDS[field]
-    params = SHOWING.get(field, BUSY[processor])
-    given = {NAMES[processor, own]: value for own, value in params.items() if (processor, own) in NAMES}
-    if field in SWITCHES:  # beside the one that it belongs to, and no other
-        given = {name: value for name, value in given.items() if name in (field, SWITCHES[field])}
-    without = {name: value for name, value in given.items() if field not in (name, SWITCHES.get(name))}
-    return given, without, [{processor: {FLAT_FIELDS[name][1]: value for name, value in given.items()}}]
-
-
 @every_strategy
 @pytest.mark.parametrize("field", [field for field in FLAT_FIELDS if field not in GRAMMARS])
 async def test_flat_field(matrix: Matrix, strategy: str, field: str) -> None:
@@ -289,25 +241,6 @@ async def test_flat_strategy_field(matrix: Matrix, strategy: str, field: str) ->
     reply = await matrix.ask(body(strategy, **beside, **{field: value}))
     params = {**beside.get("params", {}), parameter: value}
     assert reply.choices == (await matrix.ask(body(strategy, **{**beside, "params": params}))).choices
-
-
-STRUCTURED: dict[str, tuple[dict[str, Any], str]] = {
-    "response_format": ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"const": "M"}}}}, '"M"'),
-    "structured_outputs": ({"structured_outputs": {"regex": "[IM]{2}M"}}, "[IM]{2}M"),
-    "guided_json": ({"guided_json": {"enum": ["MI", "IM"]}}, '"(MI|IM)"'),
-    "guided_regex": ({"guided_regex": "M[I-T]{2,3}"}, "M[I-T]{2,3}"),
-    "guided_choice": ({"guided_choice": ["MIN", "JM", "M"]}, "MIN|JM|M"),
-    "guided_grammar": ({"guided_grammar": 'start: "(" start ")" | "M"'}, r"\(*M\)*"),
-    "guided_whitespace_pattern": (
-        {
-            "guided_json": {"type": "array", "items": {"const": "M"}, "minItems": 2, "maxItems": 2},
-            "guided_whitespace_pattern": "[IJ]",
-        },
-        r'\[[IJ]"M"[IJ],[IJ]"M"[IJ]\]',
-    ),
-    "json_schema": ({"json_schema": {"const": "IM"}}, '"IM"'),
-    "grammar": ({"grammar": 'root ::= ("I" | "J"){2,4} "M"'}, "[IJ]{2,4}M"),
-}
 
 
 @every_strategy
@@ -464,11 +397,75 @@ async def chain_trace(matrix: Matrix, strategy: str) -> None:
 
 
 async def echo(matrix: Matrix, strategy: str) -> None:
-    """The prompt stands before each answer; with log-probabilities of the model it is refused."""
-    assert (await matrix.ask(body(strategy, echo=True))).refused_field == "logprobs"
-    echoed = await matrix.ask(body(strategy, echo=True, logprobs=None))
-    prompt = matrix.codec.tokenizer.decode(PROMPT)
-    assert contents(echoed) == [(prompt + text, reason) for text, reason in contents(await matrix.ask(body(strategy)))]
+    """The prompt stands before each answer, with log-probabilities of the model its tokens do too, and what is told of
+    the answer is what it is without; a chain is nothing to the prompt. No tokens at all leave the prompt alone."""
+    plain = await matrix.ask(body(strategy, SHARP))
+    echoed = await matrix.ask(body(strategy, SHARP, echo=True))
+    alone = await unanswered(matrix, strategy, echo=True)
+    streamed = await matrix.ask(body(strategy, SHARP, echo=True, stream=True))
+    text = matrix.codec.tokenizer.decode(PROMPT)
+    assert contents(echoed) == [(text + answer, reason) for answer, reason in contents(plain)]
+    assert contents(await matrix.ask(body(strategy, SHARP, echo=True, logprobs=None))) == contents(echoed)
+    assert contents(alone) == [(text, "length")] * 2
+    assert joined(streamed.events) == echoed.choices
+    logs = prompt_logs()
+    for choice, before, read in zip(echoed.choices, plain.choices, alone.choices, strict=True):
+        told, answer = choice["logprobs"], before["logprobs"]
+        for column in ("tokens", "token_logprobs", "top_logprobs"):
+            assert told[column] == read["logprobs"][column] + answer[column]
+        assert told["text_offset"] == [*range(len(PROMPT)), *(len(text) + at for at in answer["text_offset"])]
+        assert told["token_logprobs"][0] is told["top_logprobs"][0] is None
+        own = [row[token] for row, token in zip(logs, PROMPT[1:], strict=True)]
+        assert told["token_logprobs"][1 : len(PROMPT)] == pytest.approx(own, abs=1e-4)
+        assert told["processed_logprobs"]["token_logprobs"] == answer["processed_logprobs"]["token_logprobs"]
+
+
+async def suffix(matrix: Matrix, strategy: str) -> None:
+    """A vocabulary without tokens for it refuses one, by name; an empty one asks for nothing."""
+    assert (await matrix.ask(body(strategy, suffix="I"))).refused_field == "suffix"
+    assert (await matrix.ask(body(strategy, suffix=""))).choices == (await matrix.ask(body(strategy))).choices
+
+
+async def prompt_logprobs(matrix: Matrix, strategy: str) -> None:
+    """Of each token of the prompt but the first, its log-probability and rank, and the likeliest ones at its place; the
+    answers stay what they were."""
+    plain = await matrix.ask(body(strategy, SHARP))
+    reply = await matrix.ask(body(strategy, SHARP, prompt_logprobs=3))
+    streamed = await matrix.ask(body(strategy, SHARP, prompt_logprobs=3, stream=True))
+    alone = await unanswered(matrix, strategy, prompt_logprobs=3, logprobs=None)
+    for before, after, read in zip(plain.choices, reply.choices, alone.choices, strict=True):
+        assert {key: after[key] for key in after if key != "prompt_logprobs"} == before
+        assert read["prompt_logprobs"] == after["prompt_logprobs"] and read["text"] == ""
+        first, *told = after["prompt_logprobs"]
+        assert first is None
+        for at_place, token, row in zip(told, PROMPT[1:], prompt_logs(), strict=True):
+            likeliest = np.argsort(-row, kind="stable")[:3]
+            assert set(at_place) == {str(token), *map(str, likeliest)}
+            ranks = {str(other): 1 + int((row > row[other]).sum()) for other in [token, *likeliest]}
+            assert {name: entry["rank"] for name, entry in at_place.items()} == ranks
+            for name, entry in at_place.items():
+                assert entry["logprob"] == pytest.approx(row[int(name)], abs=1e-4)
+                assert entry["decoded_token"] == matrix.codec.tokenizer.label(int(name))
+    pieces = [choice for _, data in streamed.events for choice in data["choices"]]
+    for choice in reply.choices:
+        own = [piece for piece in pieces if piece["index"] == choice["index"]]
+        assert own[0]["prompt_logprobs"] == choice["prompt_logprobs"]
+        assert not any("prompt_logprobs" in piece for piece in own[1:])
+
+
+async def unanswered(matrix: Matrix, strategy: str, **fields: Any) -> Reply:
+    """The reply with no tokens. A search for words has to have room for them."""
+    reply = await matrix.ask(body(strategy, SHARP, max_tokens=0, **fields))
+    if strategy == "constrained_beam":
+        assert reply.refused_field == "decoding.words"
+        return await matrix.ask(body("greedy", SHARP, max_tokens=0, **fields))
+    return reply
+
+
+def prompt_logs() -> NDArray[np.float64]:
+    """[len(PROMPT) - 1, vocab]: what the script's logits say of the prompt's tokens from the second one on."""
+    rows = [letters_and_ends(PROMPT[:i]).astype(np.float64) for i in range(1, len(PROMPT))]
+    return np.asarray(special.log_softmax(np.stack(rows), axis=-1))
 
 
 async def prompt(matrix: Matrix, strategy: str) -> None:
@@ -502,6 +499,8 @@ OPTIONS: dict[str, Callable[[Matrix, str], Awaitable[None]]] = {
     "seed": seed,
     "chain_trace": chain_trace,
     "echo": echo,
+    "prompt_logprobs": prompt_logprobs,
+    "suffix": suffix,
     "priority": priority,
     "cache_salt": priority,
     **TEXT_OPTIONS,
@@ -544,6 +543,7 @@ IN_CHAT: list[dict[str, Any]] = [
     {"include_stop_str_in_output": True, "stop": "J"},
     {"skip_special_tokens": False, "ignore_eos": True},
     {"truncate_prompt_tokens": 3},
+    {"prompt_logprobs": 2},
 ]
 
 

@@ -6,12 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
-from server_api import MODEL, Api, MakeApi
-from small_tokenizers import byte_level, write_text_folder
+from server_api import MODEL, Api, MakeApi, sent_events
+from templated_api import prompt_of, with_template
 from tool_templates import ALWAYS_THINKING, HERMES, THINKING
 
 from penstock_engine.errors import QueueFull, RequestFailed
-from penstock_server.model import ServedModel
 
 pytestmark = pytest.mark.anyio
 
@@ -26,25 +25,6 @@ WEATHER = {
 async def ask(api: Api, **fields: object) -> httpx.Response:
     body = {"model": MODEL, "max_tokens": 200, "messages": HELLO, **fields}
     return await api.client.post("/v1/messages", json={key: item for key, item in body.items() if item is not None})
-
-
-def with_template(make_api: MakeApi, folder: Path, template: str) -> Api:
-    write_text_folder(folder, byte_level(), chat_template=template, bos_token="<|endoftext|>", eos_token="<|im_end|>")
-    return make_api(ServedModel.load(folder, [MODEL]), max_model_len=2048)
-
-
-def prompt_of(api: Api) -> str:
-    return "".join(map(api.context.model.codec.tokenizer.label, api.engine.requests[-1].prompt))
-
-
-def sent_events(text: str) -> list[dict[str, Any]]:
-    """Each event's data; its kind is said twice, and alike."""
-    told = []
-    for block in text.strip().split("\n\n"):
-        kind, data = block.split("\n")
-        told.append(json.loads(data.removeprefix("data: ")))
-        assert kind == f"event: {told[-1]['type']}"
-    return told
 
 
 async def test_the_whole_reply(api: Api) -> None:

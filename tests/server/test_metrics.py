@@ -38,6 +38,7 @@ async def test_requests_answers_and_times(api: Api) -> None:
     assert got["penstock_time_per_output_token_seconds_count"] == 3
     assert got["penstock_request_duration_seconds_count"] == 2
     assert got["penstock_http_in_flight"] == 1  # this one
+    assert got["penstock_api_workers"] == 1
 
 
 async def test_the_engines_report(api: Api) -> None:

@@ -10,8 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-from executed_pages.page import ROOT
-from executed_pages.tables import names_in, section, table_rows
 from json_schemas import edges, faults, resolved
 from real_server import serving
 from server_api import MODEL, Api, MakeApi, events
@@ -22,17 +20,16 @@ from penstock_decoding.catalogue import SHIPPED
 from penstock_server.app import ROUTERS
 from penstock_server.model import ServedModel
 from penstock_server.openapi.document import make_document
-from penstock_server.openapi.meanings import CHAT_MEANINGS, COMPLETION_MEANINGS, MEANINGS
-from penstock_server.openapi.operations import STATUSES
 from penstock_server.openapi.page import render_page
-from penstock_server.schemas import anthropic, responses, unsupported
+from penstock_server.schemas import anthropic, embeddings, responses, text, unsupported
 from penstock_server.schemas.chat import ChatBody
 from penstock_server.schemas.completion import CompletionBody
+from penstock_server.schemas.embeddings import EmbeddingsBody
+from penstock_server.schemas.score import ELSEWHERE as OTHERS_SCORES
+from penstock_server.schemas.score import ScoreBody
 from penstock_server.schemas.text import DetokenizeBody, TemplateBody, TokenizeBody
 
 pytestmark = pytest.mark.anyio
-
-API_PAGE = ROOT / "docs" / "api.md"
 
 
 @pytest.fixture
@@ -46,48 +43,27 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
             yield method.upper(), path, operation
 
 
-def bare(text: str) -> str:
-    """A cell of a table without its links."""
-    return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)
-
-
 def test_every_route_is_described_and_no_other(document: dict[str, Any], api: Api) -> None:
     routes: list[Any] = [route for make_router in ROUTERS for route in make_router(api.context).routes]
     served = {(method, route.path.replace(":path", "")) for route in routes for method in route.methods - {"HEAD"}}
     assert {(method, path) for method, path, _ in operations(document)} == served
 
 
-def test_the_page_of_the_api_says_the_same(document: dict[str, Any]) -> None:
-    told = {row[0].strip("`"): bare(row[1]) for row in table_rows(section(API_PAGE, "## Routes"))}
-    assert {f"{method} {path}": operation["summary"] for method, path, operation in operations(document)} == told
-    assert {int(row[0]): row[2] for row in table_rows(section(API_PAGE, "## Errors"))} == STATUSES
-    text = section(API_PAGE, "## Fields of a request")
-    both, rest = text.split("In completions also:")
-    parts = dict(zip(("completion", "chat"), rest.split("In chat also:"), strict=True))
-    for part, meanings in (
-        (both, MEANINGS),
-        (parts["completion"], COMPLETION_MEANINGS),
-        (parts["chat"], CHAT_MEANINGS),
-    ):
-        for names, meaning, _ in table_rows(part):
-            fields = names_in(names)
-            assert fields <= meanings.keys()
-            if len(fields) == 1:  # a row of several fields says less of each
-                assert meanings[fields.pop()] == bare(meaning)
-
-
 def test_every_field_is_described_and_no_other(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     inert = unsupported.INERT
+    messages = {*anthropic.NAMES, *anthropic.SAME, *anthropic.OWN, *anthropic.INERT, *anthropic.REFUSED}
     assert {name: set(schema["properties"]) for name, schema in schemas.items() if name.endswith("Request")} == {
         "CompletionRequest": {*CompletionBody.model_fields, *unsupported.COMPLETION, *inert},
         "ChatRequest": {*ChatBody.model_fields, *unsupported.CHAT, *inert},
-        "TokenizeRequest": set(TokenizeBody.model_fields),
+        "ScoreRequest": {*ScoreBody.model_fields, *OTHERS_SCORES, *inert},
+        "EmbeddingsRequest": {*EmbeddingsBody.model_fields, *embeddings.REFUSED, *inert},
+        "TokenizeRequest": {*TokenizeBody.model_fields, *text.REFUSED},
         "DetokenizeRequest": set(DetokenizeBody.model_fields),
-        "TemplateRequest": set(TemplateBody.model_fields),
+        "TemplateRequest": {*TemplateBody.model_fields, *text.REFUSED},
         "ResponsesRequest": {*responses.KNOWN, *responses.REFUSED, *inert},
-        "MessagesRequest": {*anthropic.NAMES, *anthropic.SAME, *anthropic.OWN, *anthropic.INERT},
-        "CountTokensRequest": {*anthropic.NAMES, *anthropic.SAME, *anthropic.OWN, *anthropic.INERT},
+        "MessagesRequest": messages,
+        "CountTokensRequest": messages,
     }
     for name, schema in schemas.items():
         if name.endswith("Request"):

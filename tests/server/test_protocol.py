@@ -224,8 +224,8 @@ async def test_a_megabyte_of_prompt_holds_up_nobody(api: Api) -> None:
 
 def test_the_listener_takes_a_crowd_at_once() -> None:
     """As many connections as come in one burst wait to be accepted; a small backlog would drop some."""
-    from penstock_server.serve import bind
     from penstock_server.settings import ServerConfig
+    from penstock_server.start import bind
 
     with bind(ServerConfig(port=0)) as listener:
         crowd = [socket.create_connection(listener.getsockname(), timeout=5) for _ in range(256)]

@@ -17,11 +17,10 @@ from openai.types.responses import (
     ResponseReasoningItem,
 )
 from server_api import MODEL, Api, MakeApi, listening
-from small_tokenizers import byte_level, write_text_folder
+from templated_api import prompt_of, with_template
 from tool_templates import HERMES, THINKING
 
 from penstock_engine.errors import RequestFailed
-from penstock_server.model import ServedModel
 
 pytestmark = pytest.mark.anyio
 
@@ -50,15 +49,6 @@ async def client_of(api: Api) -> AsyncIterator[openai.AsyncOpenAI]:
         ) as client,
     ):
         yield client
-
-
-def with_template(make_api: MakeApi, folder: Path, template: str) -> Api:
-    write_text_folder(folder, byte_level(), chat_template=template, bos_token="<|endoftext|>", eos_token="<|im_end|>")
-    return make_api(ServedModel.load(folder, [MODEL]), max_model_len=2048)
-
-
-def prompt_of(api: Api) -> str:
-    return "".join(map(api.context.model.codec.tokenizer.label, api.engine.requests[-1].prompt))
 
 
 def text_of(response: Response) -> ResponseOutputText:

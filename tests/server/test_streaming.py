@@ -196,3 +196,18 @@ async def test_a_slow_reader_is_left_behind_and_in_the_end_dropped(make_api: Mak
         await asyncio.wait_for(api.engine.streams[0].end.wait(), 20)
         assert api.engine.streams[0].aborted == [None]
         writer.close()
+
+
+@pytest.mark.parametrize("fields", [{"stop": ["nothing", "STOP"]}, {"stop_token_ids": [1]}, {}])
+async def test_what_ended_an_answer(api: Api, fields: dict[str, Any]) -> None:
+    """`stop_reason`, as vLLM has it: the string, or the token of the request's own; the model's own end is none."""
+    api.say("a STOP b")
+    if "stop_token_ids" in fields:
+        fields = {"stop_token_ids": [api.encode("a STOP b")[1], api.eos_id]}
+    expected = (fields.get("stop") or fields.get("stop_token_ids") or [None])[-1 if "stop" in fields else 0]
+    for ask in (api.complete, api.chat):
+        (whole,) = (await ask(max_tokens=30, **fields)).json()["choices"]
+        ends = [chunk["choices"][0] for chunk in chunks(await ask(max_tokens=30, stream=True, **fields))]
+        for choice in (whole, ends[-1]):
+            assert (choice["finish_reason"], choice.get("stop_reason")) == ("stop", expected)
+        assert not any("stop_reason" in choice for choice in ends[:-1])

@@ -11,6 +11,7 @@ from fake_engine import fake_info
 from server_api import MODEL, Api, MakeApi, listening
 from small_tokenizers import byte_level, write_text_folder
 from stepping_engine import SteppingEngine, letters_script
+from templated_api import prompt_of
 from tool_templates import ALWAYS_THINKING, HERMES, LLAMA3, MISTRAL, TEMPLATES, THINKING
 
 from penstock_server.app import create_app
@@ -46,10 +47,6 @@ def model_with(folder: Path, template: str, special: list[str] | None = None) ->
     tokenizer.add_special_tokens(special or [])
     write_text_folder(folder, tokenizer, chat_template=template, bos_token="<|endoftext|>", eos_token="<|im_end|>")
     return ServedModel.load(folder, [MODEL])
-
-
-def prompt_of(api: Api) -> str:
-    return "".join(map(api.context.model.codec.tokenizer.label, api.engine.requests[-1].prompt))
 
 
 @pytest.mark.parametrize("kind", TEMPLATES)
@@ -169,11 +166,16 @@ THOUGHT = "<think>\nRome is far.\n</think>\n\nGo."
 @pytest.mark.parametrize(
     ("template", "fields", "said", "message"),
     [
-        (THINKING, {}, THOUGHT, {"content": "Go.", "reasoning_content": "Rome is far."}),
+        (THINKING, {}, THOUGHT, {"content": "Go.", "reasoning_content": "Rome is far.", "reasoning": "Rome is far."}),
         (THINKING, {}, "Go.", {"content": "Go."}),
         (THINKING, {"include_reasoning": False}, THOUGHT, {"content": "Go."}),
         (THINKING, {"chat_template_kwargs": {"enable_thinking": False}}, "Go.", {"content": "Go."}),
-        (ALWAYS_THINKING, {}, "Far.\n</think>\nGo.", {"content": "Go.", "reasoning_content": "Far."}),
+        (
+            ALWAYS_THINKING,
+            {},
+            "Far.\n</think>\nGo.",
+            {"content": "Go.", "reasoning_content": "Far.", "reasoning": "Far."},
+        ),
         (HERMES, {}, THOUGHT, {"content": THOUGHT}),
     ],
 )
