@@ -181,10 +181,10 @@ class EngineLink:
             raise EngineUnavailable(self._failure)
         handle = self._next_handle
         self._next_handle += 1
+        self.send(pack_request(handle, request))  # before anything is kept for it: some plug-in's value may not pack
         stream = self._streams[handle] = ProcessStream(self, handle)
         self._is_idle.clear()
         answer = self._answers[handle] = asyncio.get_running_loop().create_future()
-        self.send(pack_request(handle, request))
         try:
             await answer
         except asyncio.CancelledError:

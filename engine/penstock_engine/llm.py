@@ -1,6 +1,7 @@
 """`LLM`: the engine in process, for scripts: a list of prompts in, a list of results out, no server and no HTTP."""
 
 import itertools
+import operator
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,7 +146,10 @@ class LLM:
 
     def _encode(self, prompt: Prompt) -> tuple[int, ...]:
         if not isinstance(prompt, str):
-            return tuple(prompt)
+            try:
+                return tuple(map(operator.index, prompt))  # NumPy's integers are as good
+            except TypeError:
+                raise RequestRefused("prompt", "token ids must be integers") from None
         if self._tokenizer is None:
             raise RequestRefused("prompt", "a text prompt needs a tokenizer; give LLM one, or pass token ids")
         return tuple(self._tokenizer.encode(prompt))

@@ -22,6 +22,7 @@ from penstock_server.errors import (
 )
 from penstock_server.gone import CLIENT_CLOSED_REQUEST
 from penstock_server.middleware.admit import Admit
+from penstock_server.middleware.answer_head import AnswerHead
 from penstock_server.middleware.observe import PROCESSING_TIME, REQUEST_ID, Observe
 from penstock_server.middleware.require_key import RequireKey
 from penstock_server.routes.chat import chat_router
@@ -67,6 +68,7 @@ def create_app(context: ServerContext) -> FastAPI:
     for make_router in ROUTERS:
         app.include_router(make_router(context))
     # The last one added is the outermost.
+    app.add_middleware(AnswerHead)
     app.add_middleware(Admit, life=context.life)
     app.add_middleware(RequireKey, keys=context.keys)
     if context.config.allow_origin:

@@ -207,8 +207,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _expect_taking(self) -> None:
         """That the client takes some of what waits for it. Nothing is added to that meanwhile: nothing is written to a
         connection that is full, nor to one that is to be closed."""
-        if self._send_timeout and self._taking is None:
-            num_waiting = self.transport.get_write_buffer_size()
+        num_waiting = self.transport.get_write_buffer_size()
+        if num_waiting and self._send_timeout and self._taking is None:
             self._taking = self.loop.call_later(self._send_timeout, self._cut_if_not_fewer, num_waiting)
 
     def _expect_no_taking(self) -> None:

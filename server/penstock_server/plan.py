@@ -270,6 +270,10 @@ def _plan(
     own_ends = () if body.ignore_eos else (*info.eos_token_ids, *own_ends)
     ends = [*body.stop_token_ids, *own_ends]
     reading = _reading(body, decoding, echoes)
+    if len(prompts) > info.max_queue and (max_tokens > 0 or reading is not None):
+        # They are taken all or none: an error 429 would have the client come again for ever.
+        told = f"{len(prompts)} prompts are more than the {info.max_queue} requests that may wait on this server"
+        raise BadRequest(told, "prompt", "invalid_value")
     stop = StopConditions(max(max_tokens, 1 if reading is None else 0), tuple(dict.fromkeys(ends)), min_tokens)
     options = body.stream_options
     is_watched = options is not None and options.decoding_events

@@ -68,7 +68,7 @@ async def read_prompts(
     refused for being longer than it. A full queue is waited for as long as requests of this list are ahead in it.
 
     Raises:
-        RequestRefused: names the prompt. QueueFull: none of these was taken. RequestFailed, EngineUnavailable
+        RequestRefused: names the prompt. QueueFull: it is full of others'. RequestFailed, EngineUnavailable
     """
     read: dict[int, ReadPrompt] = {}
     waiting = deque(range(len(requests)))

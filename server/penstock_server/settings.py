@@ -16,9 +16,7 @@ class ServerConfig:
 
     host: str = field(default="127.0.0.1", metadata={"help": "address to listen on"})
     port: int = field(default=8000, metadata={"help": "port to listen on; 0 takes a free one"})
-    api_workers: int = field(
-        default=1, metadata={"help": "processes that answer HTTP, in front of the one engine"}
-    )
+    api_workers: int = field(default=1, metadata={"help": "processes that answer HTTP, in front of the one engine"})
     served_model_name: tuple[str, ...] = field(
         default=(), metadata={"help": "name that requests give, repeatable; default: MODEL, of a folder its last part"}
     )

@@ -1,6 +1,7 @@
 """Several clients of one engine process: each has its own requests, and one that is gone leaves nothing behind."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -114,3 +115,12 @@ async def test_a_link_without_an_engine_says_so(tmp_path: Path) -> None:
     await link.close()
     with pytest.raises(EngineUnavailable, match="shutting down"):
         await link.submit(make_request("a"))
+
+
+async def test_a_request_that_cannot_be_packed_leaves_nothing(owner: ProcessClient) -> None:
+    """As with a number of more than 64 bits for a plug-in that sets no bound. It stayed open, and a server that drains
+    waited for it to its last second."""
+    async with linked(owner, b"api-unpackable") as link:
+        with pytest.raises(UnicodeEncodeError):
+            await link.submit(dataclasses.replace(make_request("lone"), cache_salt="\ud800"))
+        await asyncio.wait_for(link.idle(), WAIT_SECONDS)

@@ -90,6 +90,16 @@ def test_what_cannot_be_read_is_refused_by_name(family: tuple[Any, LLM]) -> None
         llm.embed([[1], []], progress=False)
 
 
+@pytest.mark.parametrize("num_prompt_logprobs", [None, 0])
+def test_token_ids_that_are_no_integers_are_refused(family: tuple[Any, LLM], num_prompt_logprobs: int | None) -> None:
+    """1.5 was read as token 1 without a word, and where the prompt was read it broke the step."""
+    _, llm = family
+    with pytest.raises(RequestRefused, match="must be integers"):
+        llm.generate([[1.5, 2]], num_prompt_logprobs=num_prompt_logprobs, progress=False)  # type: ignore[list-item]
+    (result,) = llm.generate([np.array([1, 2])], num_prompt_logprobs=num_prompt_logprobs, progress=False)  # type: ignore[list-item]
+    assert [type(token_id) for token_id in result.prompt_token_ids] == [int, int]
+
+
 def test_a_model_that_gives_no_numbers_says_so(tmp_path: Path) -> None:
     """A weight of NaN: the request fails with a message, and the engine goes on to say the same of the next."""
     from safetensors.torch import load_file, save_file

@@ -91,6 +91,19 @@ async def test_shapes_of_prompts(api: Api, prompt: object) -> None:
     assert len(got["choices"]) == len(api.engine.requests)
 
 
+async def test_more_prompts_than_may_wait_are_never_taken(api: Api) -> None:
+    """They go to the engine all or none. The answer was a 429, `Retry-After` and all, also of a server with nothing to
+    do: a client that came again as it was told never stopped."""
+    most = api.context.client.info.max_queue
+    assert len((await reply(api, prompt=["a"] * most))["choices"]) == most
+    assert len((await reply(api, prompt=["a"] * (most + 1), max_tokens=0))["choices"]) == most + 1
+    api.engine.requests.clear()
+    for fields in ({}, {"max_tokens": 0, "prompt_logprobs": 0}):
+        response = await api.complete(prompt=["a"] * (most + 1), **fields)
+        assert (response.status_code, response.json()["error"]["param"]) == (400, "prompt")
+    assert api.engine.requests == []
+
+
 async def test_an_empty_prompt_begins_a_document(api: Api) -> None:
     await reply(api, prompt="")
     assert api.engine.requests[0].prompt == (api.context.model.codec.tokenizer.bos_id,)

@@ -193,6 +193,19 @@ def test_who_reads_slowly_is_not_who_stopped() -> None:
     assert transport.is_cut
 
 
+def test_who_has_taken_all_is_not_waited_for() -> None:
+    """uvicorn's timer of an idle connection outlives one that its client has reset: with that, the client was said to
+    have stopped reading."""
+    transport, timers = _Transport(), _Timers()
+    config = uvicorn.Config(_no_app, lifespan="off")
+    protocol = HttpProtocol(config, ServerState(), {}, cast(asyncio.AbstractEventLoop, timers), send_timeout=60)
+    protocol.connection_made(transport)
+    protocol.connection_lost(ConnectionResetError())
+    protocol.timeout_keep_alive_handler()
+    timers.run()
+    assert not transport.is_cut
+
+
 async def test_leaving_in_the_middle_of_a_body(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     """It was logged as a fault of the server, with a traceback, as often as anybody liked."""
     async with listening(api) as url:
@@ -232,6 +245,12 @@ class _Transport(asyncio.Transport):
 
     num_waiting = 0
     is_cut = False
+
+    def is_closing(self) -> bool:
+        return self.is_cut
+
+    def close(self) -> None:
+        pass
 
     def get_write_buffer_size(self) -> int:
         return self.num_waiting

@@ -161,7 +161,9 @@ async def test_a_text_of_no_tokens(make_api: MakeApi, tmp_path: Path) -> None:
     of_words = make_api(ServedModel.load(write_text_folder(tmp_path, word_level(), bos_token="[UNK]"), [MODEL]))
     (one,) = await scores(of_words, input=" ", context="", logprobs=1)
     assert (one["log_likelihood"], one["num_tokens"], one["num_bytes"]) == (0, 0, 0)
-    assert [request.prompt for request in of_words.engine.requests] == [(of_words.context.model.codec.tokenizer.bos_id,)]
+    assert [request.prompt for request in of_words.engine.requests] == [
+        (of_words.context.model.codec.tokenizer.bos_id,)
+    ]
     response = await ask(of_words, input=["Hello", " "])
     assert (response.status_code, response.json()["error"]["param"]) == (400, "input.1"), response.text
 

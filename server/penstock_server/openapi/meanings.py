@@ -80,7 +80,8 @@ MEANINGS: dict[str, str] = {
 """Fields of completions and of chat."""
 
 COMPLETION_MEANINGS: dict[str, str] = {
-    "prompt": "a string, a list of strings, a list of token ids, or a list of such lists",
+    "prompt": "a string, a list of strings, a list of token ids, or a list of such lists; no more of them "
+    "than may wait (`--max-queue`)",
     "logprobs": "log-probabilities of each token and of so many likeliest ones, 0 to 20",
     "suffix": "what comes behind the answer, for models that can fill in text; empty for nothing",
     "echo": "put the prompt before each answer; with `logprobs`, its tokens before the answer's, too",

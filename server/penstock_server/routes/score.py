@@ -105,8 +105,8 @@ def _check_comparable(labels: Sequence[ScoredText]) -> None:
     for label in labels:
         if not label.is_whole:
             told = (
-                "cannot be compared behind this input: the text's very first token, which has no likelihood, is a part "
-                "of it, or it has no token at all; begin the input with more text"
+                "cannot be compared with others: it begins in the very first token, which has no likelihood, or has no "
+                "token at all; begin the input with more text"
             )
             raise BadRequest(told, label.param, "invalid_value")
 
