@@ -22,7 +22,14 @@ from penstock_server.echo import Echo, echo_of
 from penstock_server.errors import BadRequest
 from penstock_server.infilling import asked_infill, infill_prompts
 from penstock_server.model import ServedModel
-from penstock_server.prompt_tokens import check_characters, check_model, check_token_id, encoded, is_long
+from penstock_server.prompt_tokens import (
+    check_characters,
+    check_model,
+    check_token_id,
+    check_told,
+    encoded,
+    is_long,
+)
 from penstock_server.schemas.chat import ChatBody
 from penstock_server.schemas.completion import DEFAULT_MAX_TOKENS, CompletionBody
 from penstock_server.schemas.fields import GenerationFields
@@ -270,6 +277,9 @@ def _plan(
     own_ends = () if body.ignore_eos else (*info.eos_token_ids, *own_ends)
     ends = [*body.stop_token_ids, *own_ends]
     reading = _reading(body, decoding, echoes)
+    if reading is not None and reading.num_logprobs is not None:
+        param = "logprobs" if body.prompt_logprobs is None else "prompt_logprobs"
+        check_told(sum(map(len, prompts)), reading.num_logprobs, param, num_choices)
     if len(prompts) > info.max_queue and (max_tokens > 0 or reading is not None):
         # They are taken all or none: an error 429 would have the client come again for ever.
         told = f"{len(prompts)} prompts are more than the {info.max_queue} requests that may wait on this server"

@@ -10,6 +10,10 @@ from penstock_server.schemas.prompts import Prompt
 # Encoding runs at some MB/s: below this it takes less time than handing it to a thread and back is worth.
 LONG_TEXT = 4096
 
+# Numbers that one reply tells of prompts' tokens. Each takes some hundred bytes, and more while they are collected; a
+# body of token ids within its bounds could ask for a hundred times as many.
+MAX_TOLD = 2**21
+
 
 def is_long(prompts: Sequence[Prompt]) -> bool:
     """Whether these are better encoded in a thread."""
@@ -45,6 +49,18 @@ def encoded(
     if bos_id is None:
         raise BadRequest("must not be empty: this model has no token that begins a text", param, "invalid_value")
     return [bos_id]
+
+
+def check_told(num_tokens: int, num_top: int, param: str, num_times: int = 1) -> None:
+    """`num_tokens`: prompt tokens whose log-probabilities are told so many times, each with `num_top` others.
+
+    Raises:
+        BadRequest: the reply would be too large.
+    """
+    num_told = num_tokens * (num_top + 1) * num_times
+    if num_told > MAX_TOLD:
+        told = f"would tell {num_told} log-probabilities of prompt tokens, more than {MAX_TOLD}: ask for less at once"
+        raise BadRequest(told, param, "invalid_value")
 
 
 def check_model(name: str, model: ServedModel) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from server_api import Api, MakeApi, events
 
+from penstock_server.prompt_tokens import MAX_TOLD
 from penstock_server.replies.prompt_logprobs import prompt_logprobs
 
 pytestmark = pytest.mark.anyio
@@ -211,3 +212,25 @@ async def test_a_prompt_is_written_once_for_all_its_choices(
     ]
     assert len(told) == 8 and len(written) == 1
     assert all(each == told[0] and len(each) == written[0] for each in told)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt_logprobs": 20}, "prompt_logprobs"),
+        ({"prompt_logprobs": 0, "echo": True, "logprobs": 20}, "prompt_logprobs"),
+        ({"echo": True, "logprobs": 20, "max_tokens": 0}, "logprobs"),
+    ],
+)
+@pytest.mark.parametrize("num_times", [1, 4])
+async def test_a_reply_that_would_fill_the_memory_is_refused(
+    make_api: MakeApi, fields: dict[str, Any], param: str, num_times: int
+) -> None:
+    """Two bytes of a body are a token id, and a token can be told with 20 others, once for each of 128 answers: a
+    request of a few megabytes took tens of gigabytes of the API process."""
+    api = make_api(max_model_len=10**6)
+    one_too_many = MAX_TOLD // 21 // num_times + 1
+    asked = {"prompt": [[1] * (one_too_many - 1), [1]], "n": num_times, "max_tokens": 1, **fields}
+    response = await api.complete(**asked)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param), response.text[:300]
+    assert not api.engine.requests

@@ -15,6 +15,7 @@ from small_tokenizers import byte_fallback, word_level, write_text_folder
 
 from penstock_engine.errors import QueueFull
 from penstock_server.model import ServedModel
+from penstock_server.prompt_tokens import MAX_TOLD
 from penstock_server.schemas.score import ELSEWHERE, MAX_SCORES
 
 pytestmark = pytest.mark.anyio
@@ -310,3 +311,15 @@ async def test_of_a_context_and_of_what_labels_follow_nothing_is_asked(api: Api)
     await scores(api, input="the wheel", labels=[" turns", " stops", "s"])
     firsts = [request.reading.first for request in api.engine.requests if request.reading is not None]
     assert firsts == [len(api.encode("the wheel"))] * 4
+
+
+@pytest.mark.parametrize(("num_top", "param"), [(None, "input"), (20, "logprobs")])
+async def test_a_reply_that_would_fill_the_memory_is_refused(
+    make_api: MakeApi, num_top: int | None, param: str
+) -> None:
+    """Two bytes of a body are a token id: a request of a few megabytes took gigabytes of the API process."""
+    api = make_api(max_model_len=10**7)
+    count = MAX_TOLD // ((num_top or 0) + 1) + 2
+    response = await ask(api, input=[1] * count, logprobs=num_top)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param), response.text[:300]
+    assert not api.engine.requests

@@ -14,7 +14,7 @@ from penstock_engine.request import PromptReading
 from penstock_server.context import ServerContext
 from penstock_server.errors import BadRequest
 from penstock_server.gone import CLIENT_CLOSED_REQUEST, unless_gone
-from penstock_server.prompt_tokens import LONG_TEXT, check_model
+from penstock_server.prompt_tokens import LONG_TEXT, check_model, check_told
 from penstock_server.readings import AskedPrompt, ReadPrompt, read_prompts, reading_requests
 from penstock_server.replies.json import json_response, warnings_field
 from penstock_server.replies.score import choice_among, score
@@ -45,6 +45,8 @@ def score_router(context: ServerContext) -> APIRouter:
             )
             raise BadRequest(wrong, "labels" if body.labels else "context", "invalid_value")
         texts = await asyncio.to_thread(_texts, body, context) if size > LONG_TEXT else _texts(body, context)
+        num_told = sum(len(text.token_ids) - text.first_told for text in texts)
+        check_told(num_told, body.logprobs or 0, "input" if body.logprobs is None else "logprobs")
         reply_id = f"score-{uuid.uuid4().hex}"
         requests = reading_requests(
             reply_id,
