@@ -19,6 +19,9 @@ from typing import Self
 
 import psutil
 
+# How long to wait for killed processes to be gone.
+GONE_SECONDS = 10
+
 
 class ShellError(Exception):
     """A command took too long or ended the shell; the message says which and what it had written."""
@@ -68,13 +71,17 @@ class Shell:
 
     def __exit__(self, *_: object) -> None:
         # Found before the shell ends: a process in a session of its own would be nobody's child after that.
+        started: list[psutil.Process] = []
         with contextlib.suppress(psutil.NoSuchProcess):
-            for process in psutil.Process(self._process.pid).children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
+            started = psutil.Process(self._process.pid).children(recursive=True)
+        for process in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
+        # Killed is not gone yet: on a busy machine that takes a moment, and whoever inherited them has to take note.
+        psutil.wait_procs(started, timeout=GONE_SECONDS)
 
     def run(self, command: str, seconds: float) -> Ended:
         """Run one command to its end.
