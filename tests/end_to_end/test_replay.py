@@ -16,6 +16,8 @@ from penstock_server.text.codec import TextCodec
 
 pytestmark = pytest.mark.anyio
 
+MOST_COPIES = 6
+
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
@@ -42,8 +44,13 @@ async def test_preempted_and_in_process(cramped: Served, alone: dict[str, Told])
             return content(reply.json())
 
         bodies = requests()
-        together = await asyncio.gather(*map(answer, bodies.values()))
-    assert dict(zip(bodies, together, strict=True)) == alone
+        # Whether large ones meet in the cache is a matter of how fast they come: more are asked until they have.
+        for num_copies in range(1, MOST_COPIES + 1):
+            asked = [(name, body) for name, body in bodies.items() for _ in range(num_copies)]
+            together = await asyncio.gather(*(answer(body) for _, body in asked))
+            assert together == [alone[name] for name, _ in asked]
+            if cramped.metrics()["penstock_engine_preemptions_total"] > 0:
+                break
     assert cramped.metrics()["penstock_engine_preemptions_total"] > 0
     assert in_process() == alone
 
