@@ -3,11 +3,10 @@ which, and each of its fields is tried here; one that joins it fails here until 
 """
 
 import dataclasses
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import torch
 from field_probes import BASES, COUNTING, SHORT, WITHOUT_SIGN, Probe, probe, request
 from honest_app import HonestApp, Reply, standing
 from json_schemas import edges, faults
@@ -33,15 +32,6 @@ NOT_BY_DEFAULT = {
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """The tensors are small, and threads cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,11 @@ The cells are made from the tables and from the schemas; what joins them fails h
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from decoding_matrix import (
     END,
     LETTERS,
@@ -52,15 +51,6 @@ GRAMMARS = ("guided_json", "guided_regex", "guided_choice", "guided_grammar")
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """The tensors are small, and threads cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
